@@ -1,0 +1,1 @@
+//! Parsing Canonical Form and fingerprints.

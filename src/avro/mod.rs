@@ -1,0 +1,21 @@
+//! The Avro language: schemas, their canonical form and fingerprints, compiled programs and the validator that runs
+//! them over bytes as they come. Values in, values out; at home in a program that never heard of HTTP.
+
+#![warn(clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
+
+mod canonical;
+mod compile;
+pub mod json;
+mod limits;
+mod parse;
+mod program;
+pub mod schema;
+mod validator;
+mod violation;
+
+pub use limits::Limits;
+pub use parse::{SchemaError, SchemaErrors, SchemaFile};
+pub use program::Program;
+pub use schema::Schema;
+pub use validator::{Step, Validator};
+pub use violation::{Fault, FieldPath, Segment, Violation};

@@ -1,0 +1,5 @@
+//! A compiled schema.
+
+/// A schema, compiled.
+#[derive(Debug)]
+pub struct Program;

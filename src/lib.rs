@@ -1,0 +1,15 @@
+//! avrogate: the service-mesh sidecar that reads Avro.
+
+pub mod avro;
+pub mod cli;
+pub mod control;
+pub mod identity;
+pub mod policy;
+pub mod proxy;
+pub mod reason;
+pub mod registry;
+pub mod telemetry;
+pub mod wire;
+pub mod yaml;
+
+pub use reason::Reason;

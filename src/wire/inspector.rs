@@ -1,0 +1,9 @@
+//! Judges a body as its bytes come.
+
+/// Judges a body.
+#[derive(Debug)]
+pub struct Inspector;
+
+/// Why a body is refused.
+#[derive(Debug)]
+pub struct Refused;
