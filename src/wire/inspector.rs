@@ -7,7 +7,7 @@
 use super::contract::{Contract, SchemaSet};
 use super::framing::Framing;
 use super::schemas::{SchemaIndex, Schemas};
-use crate::avro::{Fault, FieldPath, Step, Validator, Violation};
+use crate::avro::{Fault, FieldPath, Limits, Step, Validator, Violation};
 use crate::reason::Reason;
 use std::sync::Arc;
 
@@ -69,11 +69,18 @@ impl Inspector {
     /// # Errors
     /// As soon as no continuation can keep the contract. Nothing may be pushed after that.
     pub fn push(&mut self, bytes: &[u8]) -> Result<u64, Refused> {
-        self.received += bytes.len() as u64;
-        if self.received > self.contract.limits.body_bytes_max {
-            let detail = format!("more than {} bytes", self.contract.limits.body_bytes_max);
-            return Err(Refused::new(Reason::BodyTooLarge, detail));
+        let most = self.contract.limits.body_bytes_max;
+        let room = usize::try_from(most - self.received).unwrap_or(usize::MAX);
+        let allowed = bytes.get(..room).unwrap_or(bytes);
+        self.received += allowed.len() as u64;
+        self.judge(allowed)?;
+        if allowed.len() < bytes.len() {
+            return Err(Refused::new(Reason::BodyTooLarge, format!("more than {most} bytes")));
         }
+        Ok(0)
+    }
+
+    fn judge(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         let datum = match &mut self.state {
             State::Prefix { .. } => self.take_prefix(bytes)?,
             State::Datum { .. } => bytes,
@@ -95,7 +102,7 @@ impl Inspector {
                 return Err(Refused::fault(Fault::TrailingBytes, offset, "the datum is whole and bytes follow it"));
             }
         }
-        Ok(0)
+        Ok(())
     }
 
     /// Says that the body ends here; the answer is its length: all of it may go.
@@ -199,7 +206,9 @@ impl Inspector {
             return Err(Refused::new(Reason::SchemaNotAllowed, detail));
         };
         let program = self.schemas.get(*chosen).program.clone();
-        let validator = Box::new(Validator::new(program, self.contract.limits.datum));
+        // The body's own limit, which has its own reason, bounds the datum's bytes.
+        let limits = Limits { bytes_max: u64::MAX, ..self.contract.limits.datum };
+        let validator = Box::new(Validator::new(program, limits));
         self.state = State::Datum { validator, prefix, whole: false };
         Ok(())
     }
