@@ -13,6 +13,7 @@ pub mod schema;
 mod validator;
 mod violation;
 
+pub use canonical::crc64_avro;
 pub use limits::Limits;
 pub use parse::{SchemaError, SchemaErrors, SchemaFile};
 pub use program::Program;
