@@ -160,7 +160,8 @@ impl Schema {
         self.nodes.len()
     }
 
-    /// SHA-256 of the whole text as it was given, in the order of the files.
+    /// SHA-256 of the whole text as it was given; of several files, of each one's length (eight bytes, big-endian) and
+    /// text in turn.
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256
