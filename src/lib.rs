@@ -3,6 +3,7 @@
 pub mod avro;
 pub mod cli;
 pub mod control;
+pub mod finding;
 pub mod identity;
 pub mod policy;
 pub mod proxy;

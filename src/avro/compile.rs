@@ -1,1 +1,466 @@
-//! From a schema to its program.
+//! From a schema to its [`Program`].
+//!
+//! First a walk over the types, children before parents, decides which records become procedures: those that contain
+//! themselves, and those that would make the program large or the layout deep. That bounds the program by the schema's
+//! size: forty levels of records that each hold the last one twice are forty procedures, not 2^40 operations. Then each
+//! procedure is laid out by plain recursion, whose depth the walk has bounded.
+
+use super::program::{Items, Op, Pc, Program, RUN_WIDTH_MAX, Site, SiteId, SiteStep};
+use super::schema::{Kind, NodeId, Schema};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A record of more operations than this, used more than once, is a procedure.
+const INLINE_OPS_MAX: u64 = 64;
+/// Types laid out inside each other beyond this are cut by a procedure.
+const INLINE_HEIGHT_MAX: u32 = 24;
+
+impl Program {
+    /// Compiles a schema, in time and memory linear in its size.
+    #[must_use]
+    pub fn compile(schema: &Schema) -> Self {
+        let shapes = Shapes::of(schema);
+        let mut layout = Layout::new(schema, &shapes);
+        layout.procedure(schema.root());
+        while let Some(record) = layout.wanted.pop() {
+            layout.procedure(record);
+        }
+        layout.finish()
+    }
+}
+
+/// What the layout has to know of a type, found children first.
+#[derive(Debug, Clone, Copy, Default)]
+struct Shape {
+    /// The size of every value, where all have the same and any bytes are a value.
+    width: Option<u64>,
+    /// Operations if laid out in place.
+    ops: u64,
+    /// Types inside each other if laid out in place.
+    height: u32,
+    /// Records that open inside each other in a value without bytes.
+    records: u16,
+    uses: u32,
+    recursive: bool,
+    procedure: bool,
+}
+
+struct Shapes(Vec<Shape>);
+
+impl Shapes {
+    fn of(schema: &Schema) -> Self {
+        let mut shapes = Self(vec![Shape::default(); schema.node_count()]);
+        for id in shapes.children_first(schema) {
+            let shape = shapes.shape(schema, id);
+            shapes.set(id, shape);
+        }
+        shapes
+    }
+
+    fn get(&self, id: NodeId) -> Shape {
+        self.0.get(id.0 as usize).copied().unwrap_or_default()
+    }
+
+    fn set(&mut self, id: NodeId, shape: Shape) {
+        if let Some(place) = self.0.get_mut(id.0 as usize) {
+            *place = shape;
+        }
+    }
+
+    /// The types in an order in which children stand before their parents, but for the way back to a record that is
+    /// still open: that record contains itself. Counts the uses on the way.
+    fn children_first(&mut self, schema: &Schema) -> Vec<NodeId> {
+        #[derive(Clone, Copy, PartialEq)]
+        enum Seen {
+            Not,
+            Open,
+            Done,
+        }
+        let mut seen = vec![Seen::Not; self.0.len()];
+        let mut order = Vec::with_capacity(self.0.len());
+        let mut open = vec![(schema.root(), children(&schema.node(schema.root()).kind).into_iter())];
+        while let Some((id, rest)) = open.last_mut() {
+            let id = *id;
+            if let Some(state) = seen.get_mut(id.0 as usize) {
+                *state = Seen::Open;
+            }
+            let Some(child) = rest.next() else {
+                order.push(id);
+                if let Some(state) = seen.get_mut(id.0 as usize) {
+                    *state = Seen::Done;
+                }
+                open.pop();
+                continue;
+            };
+            let mut shape = self.get(child);
+            shape.uses += 1;
+            match seen.get(child.0 as usize) {
+                Some(Seen::Open) => shape.recursive = true,
+                Some(Seen::Not) => open.push((child, children(&schema.node(child).kind).into_iter())),
+                _ => {}
+            }
+            self.set(child, shape);
+        }
+        order
+    }
+
+    fn shape(&self, schema: &Schema, id: NodeId) -> Shape {
+        let kind = &schema.node(id).kind;
+        let inner = children(kind);
+        let laid_out = |child: &NodeId| {
+            let shape = self.get(*child);
+            if shape.procedure || shape.recursive { (1, 0) } else { (shape.ops, shape.height) }
+        };
+        let ops = inner.iter().map(|child| laid_out(child).0).fold(3_u64, u64::saturating_add);
+        let height = inner.iter().map(|child| laid_out(child).1).max().unwrap_or(0) + 1;
+        let width = match kind {
+            Kind::Null => Some(0),
+            Kind::Float => Some(4),
+            Kind::Double => Some(8),
+            Kind::Fixed(fixed) => Some(fixed.size),
+            Kind::Record(record) => {
+                record.fields.iter().try_fold(0_u64, |sum, field| sum.checked_add(self.get(field.node).width?))
+            }
+            _ => None,
+        };
+        let records = inner.iter().map(|child| self.get(*child).records).max().unwrap_or(0);
+        let records = if matches!(kind, Kind::Record(_)) { records.saturating_add(1) } else { 0 };
+        let known = self.get(id);
+        let procedure = matches!(kind, Kind::Record(_))
+            && (known.recursive || height > INLINE_HEIGHT_MAX || (ops > INLINE_OPS_MAX && known.uses > 1));
+        Shape { width, ops, height, records, procedure, ..known }
+    }
+}
+
+fn children(kind: &Kind) -> Vec<NodeId> {
+    match kind {
+        Kind::Array(inner) | Kind::Map(inner) => vec![*inner],
+        Kind::Union(branches) => branches.clone(),
+        Kind::Record(record) => record.fields.iter().map(|field| field.node).collect(),
+        Kind::Null
+        | Kind::Boolean
+        | Kind::Int
+        | Kind::Long
+        | Kind::Float
+        | Kind::Double
+        | Kind::Bytes
+        | Kind::String
+        | Kind::Enum(_)
+        | Kind::Fixed(_) => Vec::new(),
+    }
+}
+
+struct Layout<'a> {
+    schema: &'a Schema,
+    shapes: &'a Shapes,
+    ops: Vec<Op>,
+    op_sites: Vec<SiteId>,
+    sites: Vec<Site>,
+    branches: Vec<Pc>,
+    merged: HashMap<Pc, Vec<(u64, SiteId)>>,
+    /// Where each procedure begins, once it is laid out.
+    starts: HashMap<NodeId, Pc>,
+    /// Procedures that are called and not laid out yet.
+    wanted: Vec<NodeId>,
+    /// Calls whose target is a node's index until the end.
+    calls: Vec<Pc>,
+    /// Operations from here on may be merged: no jump leads between them.
+    label: usize,
+    type_names: HashMap<NodeId, Arc<str>>,
+}
+
+impl<'a> Layout<'a> {
+    fn new(schema: &'a Schema, shapes: &'a Shapes) -> Self {
+        Self {
+            schema,
+            shapes,
+            ops: Vec::new(),
+            op_sites: Vec::new(),
+            sites: Vec::new(),
+            branches: Vec::new(),
+            merged: HashMap::new(),
+            starts: HashMap::new(),
+            wanted: Vec::new(),
+            calls: Vec::new(),
+            label: 0,
+            type_names: HashMap::new(),
+        }
+    }
+
+    /// Lays out the root or a called record, once.
+    fn procedure(&mut self, id: NodeId) {
+        if self.starts.contains_key(&id) {
+            return;
+        }
+        let start = self.mark();
+        self.starts.insert(id, start);
+        let site = self.site(SiteStep::Start, id);
+        let is_called = self.shapes.get(id).procedure;
+        if let Kind::Record(_) = self.schema.node(id).kind {
+            // A call has counted the record as open; the root counts itself, on its way through a call or not.
+            if is_called && id == self.schema.root() {
+                self.call(id, site, 0);
+                self.emit(Op::Return, site);
+                let body = self.mark();
+                self.starts.insert(id, body);
+            } else if !is_called {
+                self.emit(Op::Depth { around: 0 }, site);
+            }
+            self.fields(id, site, 1 - u16::from(is_called));
+        } else {
+            self.value(id, site, 0);
+        }
+        self.emit(Op::Return, site);
+    }
+
+    /// The fields of a record that is open, `around` records open about each.
+    fn fields(&mut self, id: NodeId, site: SiteId, around: u16) {
+        let schema = self.schema;
+        if let Kind::Record(record) = &schema.node(id).kind {
+            for field in &record.fields {
+                let site = self.site(SiteStep::Field(site, field.name.clone()), field.node);
+                self.value(field.node, site, around);
+            }
+        }
+    }
+
+    /// A value of a type. `around` counts the records laid out about it in this procedure, array or map.
+    fn value(&mut self, id: NodeId, site: SiteId, around: u16) {
+        match &self.schema.node(id).kind {
+            Kind::Null => {}
+            Kind::Boolean => self.emit(Op::Boolean, site),
+            Kind::Int => self.emit(Op::Int, site),
+            Kind::Long => self.emit(Op::Long, site),
+            Kind::Float => self.skip(4, site),
+            Kind::Double => self.skip(8, site),
+            Kind::Fixed(fixed) => self.skip(fixed.size, site),
+            Kind::Bytes => self.emit(Op::Bytes, site),
+            Kind::String => self.emit(Op::String, site),
+            Kind::Enum(symbols) => self.emit(Op::Enum(count(symbols.symbols.len())), site),
+            Kind::Record(_) if self.shapes.get(id).procedure => self.call(id, site, around),
+            Kind::Record(_) => {
+                self.emit(Op::Depth { around }, site);
+                self.fields(id, site, around + 1);
+            }
+            Kind::Array(item) => {
+                let inside = self.site(SiteStep::Item(site), *item);
+                self.blocks(*item, site, inside, around, false);
+            }
+            Kind::Map(value) => {
+                let inside = self.site(SiteStep::Entry(site), *value);
+                self.blocks(*value, site, inside, around, true);
+            }
+            Kind::Union(branches) => self.union(branches, site, around),
+        }
+    }
+
+    /// An array or a map: `open`, the items' body, and the block header behind it.
+    fn blocks(&mut self, item: NodeId, site: SiteId, inside: SiteId, around: u16, keyed: bool) {
+        let open = self.mark();
+        self.emit(Op::Open { block: 0, around }, site);
+        let shape = self.shapes.get(item);
+        // A record that is an item opens with it, so the block header checks the depth once for all of them.
+        let mut records = 0;
+        let mut body = self.mark();
+        let run = if keyed { None } else { self.run(item, shape.width) };
+        if let Some(run) = run {
+            if let Op::StringRun { .. } = run {
+                // Behind a text that a chunk cut, one item is done and the next may run again.
+                let next = body + 1;
+                self.emit(Op::StringRun { next }, inside);
+                self.emit(Op::Next { body }, inside);
+            } else {
+                self.emit(run, inside);
+            }
+        } else {
+            if keyed {
+                let key = self.site_named(SiteStep::Branch(inside), "map key".into());
+                self.emit(Op::String, key);
+            }
+            let is_record = matches!(self.schema.node(item).kind, Kind::Record(_));
+            if is_record && !shape.procedure && !keyed {
+                records = 1;
+                self.fields(item, inside, 1);
+            } else {
+                self.value(item, inside, 0);
+            }
+            self.emit(Op::Next { body }, inside);
+        }
+        let empty = !keyed && shape.width == Some(0);
+        if empty {
+            // Nothing is read for an item, so there is nothing to run: only depth is left to be checked.
+            records = shape.records;
+            self.unwind(body);
+            body = open;
+        }
+        let block = self.mark();
+        self.emit(Op::Block { body, items: Items { empty, records } }, site);
+        self.patch(open, Op::Open { block, around });
+    }
+
+    /// The one operation that does for all items of a block, where there is one.
+    fn run(&self, item: NodeId, width: Option<u64>) -> Option<Op> {
+        match &self.schema.node(item).kind {
+            Kind::Long => Some(Op::LongRun),
+            Kind::Int => Some(Op::IntRun),
+            Kind::Boolean => Some(Op::BooleanRun),
+            Kind::String => Some(Op::StringRun { next: 0 }),
+            Kind::Float | Kind::Double | Kind::Fixed(_) => match width {
+                Some(width @ 1..=RUN_WIDTH_MAX) => u32::try_from(width).ok().map(Op::SkipRun),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn union(&mut self, branches: &[NodeId], site: SiteId, around: u16) {
+        let is_null = |id: &NodeId| matches!(self.schema.node(*id).kind, Kind::Null);
+        if let [first, second] = branches
+            && is_null(first) != is_null(second)
+        {
+            let (null, other) = if is_null(first) { (0, *second) } else { (1, *first) };
+            return self.optional(null, other, site, around);
+        }
+        let first = count(self.branches.len());
+        self.branches.extend(branches.iter().map(|_| 0));
+        self.emit(Op::Union { first, count: count(branches.len()) }, site);
+        let mut ends = Vec::new();
+        for (at, branch) in branches.iter().enumerate() {
+            let start = self.mark();
+            if let Some(place) = self.branches.get_mut(first as usize + at) {
+                *place = start;
+            }
+            let inside = self.site(SiteStep::Branch(site), *branch);
+            self.value(*branch, inside, around);
+            if at + 1 < branches.len() {
+                ends.push(self.mark());
+                self.emit(Op::Jump(0), site);
+            }
+        }
+        let end = self.mark();
+        for jump in ends {
+            self.patch(jump, Op::Jump(end));
+        }
+    }
+
+    /// A union of null and one other type: one operation where the other is simple.
+    fn optional(&mut self, null: u8, other: NodeId, site: SiteId, around: u16) {
+        let inside = self.site(SiteStep::Branch(site), other);
+        let width = self.shapes.get(other).width.and_then(|width| u32::try_from(width).ok());
+        let op = match (&self.schema.node(other).kind, width) {
+            (Kind::Boolean, _) => Op::OptionalBoolean { null },
+            (Kind::Int, _) => Op::OptionalInt { null },
+            (Kind::Long, _) => Op::OptionalLong { null },
+            (Kind::Bytes, _) => Op::OptionalBytes { null },
+            (Kind::String, _) => Op::OptionalString { null },
+            (Kind::Enum(symbols), _) => Op::OptionalEnum { null, symbols: count(symbols.symbols.len()) },
+            (Kind::Float | Kind::Double | Kind::Fixed(_), Some(width)) => Op::OptionalSkip { null, width },
+            (Kind::Record(_), _) if self.shapes.get(other).procedure => {
+                self.wanted.push(other);
+                let at = self.mark();
+                self.calls.push(at);
+                Op::OptionalCall { null, target: other.0, around }
+            }
+            _ => {
+                let at = self.mark();
+                self.emit(Op::Optional { null, end: 0 }, site);
+                self.value(other, inside, around);
+                let end = self.mark();
+                return self.patch(at, Op::Optional { null, end });
+            }
+        };
+        self.emit(op, inside);
+    }
+
+    fn call(&mut self, id: NodeId, site: SiteId, around: u16) {
+        self.wanted.push(id);
+        let at = self.mark();
+        self.calls.push(at);
+        self.emit(Op::Call { target: id.0, around }, site);
+    }
+
+    /// So many bytes of any value, together with those just before.
+    fn skip(&mut self, width: u64, site: SiteId) {
+        if width == 0 {
+            return;
+        }
+        let at = self.ops.len();
+        if at > self.label
+            && let Some(Op::Skip(before)) = self.ops.last_mut()
+            && let Some(sum) = before.checked_add(width)
+        {
+            let first = self.op_sites.last().copied().unwrap_or(site);
+            let fields = self.merged.entry(count(at - 1)).or_insert_with(|| vec![(*before, first)]);
+            fields.push((sum, site));
+            *before = sum;
+        } else {
+            self.emit(Op::Skip(width), site);
+        }
+    }
+
+    fn emit(&mut self, op: Op, site: SiteId) {
+        self.ops.push(op);
+        self.op_sites.push(site);
+    }
+
+    /// The next operation's index, to which something may jump.
+    fn mark(&mut self) -> Pc {
+        self.label = self.ops.len();
+        count(self.ops.len())
+    }
+
+    fn patch(&mut self, at: Pc, op: Op) {
+        if let Some(place) = self.ops.get_mut(at as usize) {
+            *place = op;
+        }
+    }
+
+    /// Takes back everything from an operation on.
+    fn unwind(&mut self, to: Pc) {
+        self.ops.truncate(to as usize);
+        self.op_sites.truncate(to as usize);
+        self.calls.retain(|call| *call < to);
+        self.merged.retain(|at, _| *at < to);
+    }
+
+    fn site(&mut self, step: SiteStep, id: NodeId) -> SiteId {
+        let kind = &self.schema.node(id).kind;
+        let name = self.type_names.entry(id).or_insert_with(|| match kind.names() {
+            Some(names) => names.full.clone(),
+            None => kind.word().into(),
+        });
+        let name = name.clone();
+        self.site_named(step, name)
+    }
+
+    fn site_named(&mut self, step: SiteStep, type_name: Arc<str>) -> SiteId {
+        self.sites.push(Site { step, type_name });
+        SiteId(count(self.sites.len() - 1))
+    }
+
+    fn finish(mut self) -> Program {
+        for at in std::mem::take(&mut self.calls) {
+            let start = |node: Pc| self.starts.get(&NodeId(node)).copied().unwrap_or_default();
+            let op = match self.ops.get(at as usize) {
+                Some(Op::Call { target, around }) => Op::Call { target: start(*target), around: *around },
+                Some(Op::OptionalCall { null, target, around }) => {
+                    Op::OptionalCall { null: *null, target: start(*target), around: *around }
+                }
+                _ => continue,
+            };
+            self.patch(at, op);
+        }
+        Program {
+            ops: self.ops.into(),
+            branches: self.branches.into(),
+            op_sites: self.op_sites.into(),
+            sites: self.sites.into(),
+            merged: self.merged,
+        }
+    }
+}
+
+/// Counts of a schema's parts fit 32 bits: its text is shorter.
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}

@@ -5,12 +5,15 @@
 
 mod canonical;
 mod compile;
+mod describe;
 pub mod json;
 mod limits;
 mod parse;
 mod program;
 pub mod schema;
+mod text;
 mod validator;
+mod varint;
 mod violation;
 
 pub use canonical::crc64_avro;

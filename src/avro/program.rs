@@ -1,5 +1,168 @@
-//! A compiled schema.
+//! A compiled schema: what the [`Validator`](super::Validator) runs.
 
-/// A schema, compiled.
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A schema compiled to flat operations, ready to be run over bytes by any number of validators.
+///
+/// A record that does not contain itself is laid out inside the one that holds it; a recursive one, or a large one used
+/// in several places, becomes a procedure that is called. Types whose every value has the same size and shape are one
+/// operation with their neighbours.
 #[derive(Debug)]
-pub struct Program;
+pub struct Program {
+    pub(super) ops: Box<[Op]>,
+    /// Where the branches of each [`Op::Union`] begin, one union after the other.
+    pub(super) branches: Box<[Pc]>,
+    /// For each operation the place in the schema it stands for.
+    pub(super) op_sites: Box<[SiteId]>,
+    pub(super) sites: Box<[Site]>,
+    /// For operations that cover several fields: where in its bytes each field ends.
+    pub(super) merged: HashMap<Pc, Vec<(u64, SiteId)>>,
+}
+
+/// The index of an operation.
+pub(super) type Pc = u32;
+
+/// One step of the validator.
+///
+/// `around` counts the records laid out around an operation since the innermost call, array or map: depth that no
+/// stack shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Op {
+    Boolean,
+    Int,
+    Long,
+    /// A length and that many bytes.
+    Bytes,
+    /// A length and that many bytes of UTF-8.
+    String,
+    /// So many bytes of any value: float, double, fixed, and several of them in a row.
+    Skip(u64),
+    /// An index below this number of symbols.
+    Enum(u32),
+    /// A union of null and one other type, laid out behind this operation up to `end`.
+    Optional {
+        null: u8,
+        end: Pc,
+    },
+    OptionalBoolean {
+        null: u8,
+    },
+    OptionalInt {
+        null: u8,
+    },
+    OptionalLong {
+        null: u8,
+    },
+    OptionalBytes {
+        null: u8,
+    },
+    OptionalString {
+        null: u8,
+    },
+    OptionalSkip {
+        null: u8,
+        width: u32,
+    },
+    OptionalEnum {
+        null: u8,
+        symbols: u32,
+    },
+    OptionalCall {
+        null: u8,
+        target: Pc,
+        around: u16,
+    },
+    /// Any other union: continue at `branches[first + index]`.
+    Union {
+        first: u32,
+        count: u32,
+    },
+    Jump(Pc),
+    /// A record laid out here opens.
+    Depth {
+        around: u16,
+    },
+    Call {
+        target: Pc,
+        around: u16,
+    },
+    Return,
+    /// Opens an array or a map and goes on at its [`Op::Block`].
+    Open {
+        block: Pc,
+        around: u16,
+    },
+    /// An item is done: on to the next at `body`, or behind the last to the [`Op::Block`] that follows.
+    Next {
+        body: Pc,
+    },
+    /// A block header. Items follow at `body`; behind the last block the operation that follows.
+    Block {
+        body: Pc,
+        items: Items,
+    },
+    /// All items that are left in the block, longs, in one go; `next` is the [`Op::Next`] behind one item.
+    LongRun,
+    IntRun,
+    BooleanRun,
+    StringRun {
+        next: Pc,
+    },
+    /// All items that are left in the block, each of so many bytes of any value; at most [`RUN_WIDTH_MAX`].
+    SkipRun(u32),
+}
+
+/// What a block header has to know of its items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Items {
+    /// Each takes no byte at all: the block is over as soon as it is counted.
+    pub(super) empty: bool,
+    /// How many records open with each item, one in the other.
+    pub(super) records: u16,
+}
+
+/// Items of at most this many bytes run in one operation: two of them fit the validator's carry.
+pub(super) const RUN_WIDTH_MAX: u64 = 32;
+
+/// A place in the schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct SiteId(pub(super) u32);
+
+/// How a place in the schema is reached, and what stands there.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) step: SiteStep,
+    /// The specification's word for the type, or the fullname of a named type.
+    pub(super) type_name: Arc<str>,
+}
+
+/// The last step to a place in the schema.
+#[derive(Debug)]
+pub(super) enum SiteStep {
+    /// The start of the root or of a procedure: the way goes on where it was called.
+    Start,
+    Field(SiteId, Arc<str>),
+    Item(SiteId),
+    Entry(SiteId),
+    /// The same place, seen as another type: a branch of a union.
+    Branch(SiteId),
+}
+
+impl Program {
+    pub(super) fn site_of(&self, pc: Pc) -> SiteId {
+        self.op_sites.get(pc as usize).copied().unwrap_or(SiteId(0))
+    }
+
+    pub(super) fn site(&self, id: SiteId) -> Option<&Site> {
+        self.sites.get(id.0 as usize)
+    }
+
+    /// The field that the byte `done` of the operation belongs to.
+    pub(super) fn site_within(&self, pc: Pc, done: u64) -> SiteId {
+        self.merged
+            .get(&pc)
+            .and_then(|fields| fields.iter().find(|(end, _)| done < *end).or(fields.last()))
+            .map_or_else(|| self.site_of(pc), |(_, site)| *site)
+    }
+}

@@ -1,17 +1,710 @@
-//! Runs a program over bytes.
+//! Runs a [`Program`] over bytes as they come, and says whether they are exactly one datum.
+//!
+//! The machine is a program counter, two stacks and, between two pushes, one cut scalar:
+//!
+//! ```text
+//!   push ──> a scalar lies in the input  ──> judged where it lies, next operation
+//!        ──> a number is cut             ──> its bytes go to `carry` and are judged with the next push
+//!        ──> a payload is cut            ──> `Payload` counts what is missing
+//! ```
+//!
+//! An operation either takes all it needs or leaves the position where it was, so any chunking gives the same verdict.
+//! An operation that handles many items (`LongRun`) takes whole items and keeps the rest for later.
+//!
+//! What is clever here: numbers are never decoded unless their value is needed, and the items of an array are counted
+//! down in the frame that the operation works on. Change an operation in `step` and the slow machine in
+//! `reference.rs` together.
+
+use super::limits::Limits;
+use super::program::{Items, Op, Pc, Program};
+use super::text::{CutText, is_utf8};
+use super::varint::{Stop, read_int, read_long, skip_int, skip_long, skip_run};
+use super::violation::{Fault, Violation};
+use std::sync::Arc;
+
+/// Judges one datum after the other, each in any number of pushes.
+///
+/// Call [`push`](Self::push) with the bytes as they come until it says [`Step::Done`], or [`finish`](Self::finish) when
+/// the input ends; then [`reset`](Self::reset) for the next datum. It allocates only when a datum nests deeper than any
+/// before it.
+///
+/// ```
+/// use avrogate::avro::{Fault, Limits, Program, Schema, Step, Validator};
+/// use std::sync::Arc;
+///
+/// let schema = Schema::parse(r#"{"type": "record", "name": "Line", "fields": [
+///     {"name": "sku", "type": "string"}, {"name": "quantity", "type": "int"}]}"#)?;
+/// let mut validator = Validator::new(Arc::new(Program::compile(&schema)), Limits::default());
+///
+/// assert_eq!(validator.push(b"\x06abc")?, Step::NeedMore);
+/// assert_eq!(validator.push(b"\x02, and more")?, Step::Done { consumed: 1 });
+///
+/// validator.reset(&Arc::new(Program::compile(&schema)));
+/// assert_eq!(validator.push(b"\x06abc")?, Step::NeedMore);
+/// let violation = validator.finish().unwrap_err();
+/// assert_eq!((violation.fault, violation.offset), (Fault::Truncated, 4));
+/// assert_eq!(violation.path.to_string(), "quantity");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Validator {
+    pub(super) program: Arc<Program>,
+    pub(super) limits: Limits,
+    pub(super) machine: Machine,
+    /// The bytes of a number that the end of a push cut, from the start of its operation.
+    carry: [u8; CARRY],
+    carried: usize,
+    /// Bytes of all pushes.
+    pub(super) received: u64,
+    outcome: Outcome,
+}
 
 /// How far a push came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// All is well so far and the datum goes on.
+    /// All bytes are taken and the datum goes on.
     NeedMore,
     /// The datum is whole.
     Done {
-        /// How many bytes of this push belong to it.
+        /// How many bytes of this push belong to it; those behind are not looked at.
         consumed: usize,
     },
 }
 
-/// Judges one datum.
+#[derive(Debug, Clone)]
+enum Outcome {
+    Open,
+    Done,
+    Violated(Box<Violation>),
+}
+
+/// No operation needs more bytes at once than this before it can take a step: a count and a size are 20, two items of a
+/// run 64.
+const CARRY: usize = 64;
+
+/// What the operations work on.
 #[derive(Debug)]
-pub struct Validator;
+pub(super) struct Machine {
+    pub(super) pc: Pc,
+    /// Records, arrays and maps open, but for those laid out since the last call, array or map.
+    depth: u32,
+    items: u64,
+    pub(super) calls: Vec<Call>,
+    /// The arrays and maps that are open, but for the innermost, which is `block`.
+    pub(super) outer: Vec<Block>,
+    pub(super) block: Block,
+    pub(super) payload: Payload,
+    /// Where the operation began whose payload is cut, and what it is.
+    pub(super) payload_at: u64,
+    pub(super) payload_pc: Pc,
+}
+
+/// A call that is open.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    pub(super) pc: Pc,
+    depth: u32,
+}
+
+/// An array or a map that is open: its current block.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Block {
+    depth_before: u32,
+    /// Items of this block that are not done.
+    pub(super) left: u64,
+    /// Items of this and all earlier blocks.
+    pub(super) begun: u64,
+    sized: bool,
+    /// Where the block must end, if it says its size, and where it says so.
+    end: u64,
+    size_at: u64,
+}
+
+/// What is missing of a payload that the end of a push cut. The program counter is already behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Payload {
+    None,
+    Skip(u64),
+    Text(u64, CutText),
+}
+
+/// Why the machine stopped.
+enum Halt {
+    /// At this position more bytes are needed.
+    Short(usize),
+    /// The datum ended at this position.
+    Done(usize),
+    /// In the carry: the cut number is done; go on in the push itself.
+    Carried(usize),
+    /// What begins at this position of the input is no good.
+    Fault(Fault, usize),
+    /// A fault that lies before this input, at this offset of the datum.
+    Earlier(Fault, u64),
+}
+
+impl Validator {
+    /// A validator for data of this program, within these limits.
+    #[must_use]
+    pub fn new(program: Arc<Program>, limits: Limits) -> Self {
+        Self {
+            program,
+            limits,
+            machine: Machine::new(),
+            carry: [0; CARRY],
+            carried: 0,
+            received: 0,
+            outcome: Outcome::Open,
+        }
+    }
+
+    /// Takes the next bytes of the datum. A root without bytes is done on an empty push. Once the datum is done, or a
+    /// violation was found, every further push says the same again and takes nothing.
+    ///
+    /// # Errors
+    /// As soon as no continuation can make the bytes a datum, or a limit is passed.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Step, Violation> {
+        match &self.outcome {
+            Outcome::Open => {}
+            Outcome::Done => return Ok(Step::Done { consumed: 0 }),
+            Outcome::Violated(violation) => return Err((**violation).clone()),
+        }
+        let room = usize::try_from(self.limits.bytes_max - self.received).unwrap_or(usize::MAX);
+        let allowed = bytes.get(..room).unwrap_or(bytes);
+        let step = self.judge(allowed)?;
+        match step {
+            Step::Done { .. } => self.outcome = Outcome::Done,
+            Step::NeedMore => {
+                self.received += allowed.len() as u64;
+                if allowed.len() < bytes.len() {
+                    return Err(self.violate(Fault::BytesExceeded, self.received, &[], None));
+                }
+            }
+        }
+        Ok(step)
+    }
+
+    /// Says that the input ends here.
+    ///
+    /// # Errors
+    /// [`Fault::Truncated`] where the datum is not whole, or the violation that was found before.
+    pub fn finish(&mut self) -> Result<(), Violation> {
+        match &self.outcome {
+            Outcome::Done => Ok(()),
+            Outcome::Violated(violation) => Err((**violation).clone()),
+            Outcome::Open => match self.push(&[])? {
+                Step::Done { .. } => Ok(()),
+                Step::NeedMore => Err(self.violate(Fault::Truncated, self.received, &[], None)),
+            },
+        }
+    }
+
+    /// Begins a new datum, of this program, within the same limits.
+    pub fn reset(&mut self, program: &Arc<Program>) {
+        if !Arc::ptr_eq(&self.program, program) {
+            self.program = program.clone();
+        }
+        self.machine.reset();
+        self.carried = 0;
+        self.received = 0;
+        self.outcome = Outcome::Open;
+    }
+
+    fn judge(&mut self, bytes: &[u8]) -> Result<Step, Violation> {
+        let mut start = 0;
+        while self.carried > 0 {
+            if bytes.is_empty() {
+                return Ok(Step::NeedMore);
+            }
+            // The carry holds a cut operation; with the next bytes behind it, it comes to its end or takes them all.
+            let cut = self.carried;
+            let mut carry = self.carry;
+            let fresh = bytes.get(start..).unwrap_or_default();
+            let taken = fresh.len().min(CARRY - cut);
+            for (place, byte) in carry.iter_mut().skip(cut).zip(fresh) {
+                *place = *byte;
+            }
+            let input = carry.get(..cut + taken).unwrap_or_default();
+            let base = self.received + start as u64 - cut as u64;
+            match self.machine.run::<true>(&self.program, &self.limits, base, input, cut) {
+                Halt::Carried(end) => {
+                    start += end - cut;
+                    self.carried = 0;
+                }
+                Halt::Done(end) => return Ok(Step::Done { consumed: start + end - cut }),
+                Halt::Short(end) if end >= cut => {
+                    start += end - cut;
+                    self.carried = 0;
+                }
+                Halt::Short(end) => {
+                    start += taken;
+                    self.keep(input.get(end..).unwrap_or_default());
+                    if start == bytes.len() {
+                        return Ok(Step::NeedMore);
+                    }
+                }
+                Halt::Fault(fault, at) => return Err(self.violate(fault, base + at as u64, input, Some(at))),
+                Halt::Earlier(fault, offset) => return Err(self.violate(fault, offset, input, None)),
+            }
+        }
+        let base = self.received;
+        let input = bytes.get(start..).unwrap_or_default();
+        match self.machine.run::<false>(&self.program, &self.limits, base + start as u64, input, 0) {
+            Halt::Done(end) => Ok(Step::Done { consumed: start + end }),
+            Halt::Short(end) | Halt::Carried(end) => {
+                self.keep(input.get(end..).unwrap_or_default());
+                Ok(Step::NeedMore)
+            }
+            Halt::Fault(fault, at) => Err(self.violate(fault, base + (start + at) as u64, input, Some(at))),
+            Halt::Earlier(fault, offset) => Err(self.violate(fault, offset, input, None)),
+        }
+    }
+
+    fn keep(&mut self, cut: &[u8]) {
+        for (place, byte) in self.carry.iter_mut().zip(cut) {
+            *place = *byte;
+        }
+        self.carried = cut.len();
+    }
+
+    #[cold]
+    fn violate(&mut self, fault: Fault, offset: u64, input: &[u8], at: Option<usize>) -> Violation {
+        let scalar = at.and_then(|at| input.get(at..)).unwrap_or_default();
+        let violation = self.describe(fault, offset, scalar);
+        self.outcome = Outcome::Violated(Box::new(violation.clone()));
+        violation
+    }
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self {
+            pc: 0,
+            depth: 0,
+            items: 0,
+            calls: Vec::new(),
+            outer: Vec::new(),
+            block: Block::default(),
+            payload: Payload::None,
+            payload_at: 0,
+            payload_pc: 0,
+        }
+    }
+
+    fn reset(&mut self) {
+        self.pc = 0;
+        self.depth = 0;
+        self.items = 0;
+        self.calls.clear();
+        self.outer.clear();
+        self.block = Block::default();
+        self.payload = Payload::None;
+    }
+
+    /// Takes what the input has of a cut payload; where the input goes on behind it.
+    fn resume(&mut self, input: &[u8]) -> Result<usize, Halt> {
+        match self.payload {
+            Payload::None => Ok(0),
+            Payload::Skip(left) => {
+                let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+                if taken as u64 == left {
+                    self.payload = Payload::None;
+                    return Ok(taken);
+                }
+                self.payload = Payload::Skip(left - taken as u64);
+                Err(Halt::Short(taken))
+            }
+            Payload::Text(left, mut text) => {
+                let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+                let left = left - taken as u64;
+                let fine = text.push(input.get(..taken).unwrap_or_default());
+                if !fine || (left == 0 && !text.is_whole()) {
+                    return Err(Halt::Earlier(Fault::Utf8Invalid, self.payload_at));
+                }
+                if left == 0 {
+                    self.payload = Payload::None;
+                    return Ok(taken);
+                }
+                self.payload = Payload::Text(left, text);
+                Err(Halt::Short(taken))
+            }
+        }
+    }
+
+    /// Runs until the input, the datum or all that is well ends. `base` is the input's place in the datum. In the carry,
+    /// stops at the first operation that begins at or behind `until`.
+    fn run<const CARRIED: bool>(
+        &mut self,
+        program: &Program,
+        limits: &Limits,
+        base: u64,
+        input: &[u8],
+        until: usize,
+    ) -> Halt {
+        let mut at = match self.resume(input) {
+            Ok(at) => at,
+            Err(halt) => return halt,
+        };
+        let strict = limits.strict_varints;
+        let mut pc = self.pc;
+
+        // Leaves with the state as it stands before the operation.
+        macro_rules! halt {
+            ($halt:expr) => {{
+                self.pc = pc;
+                return $halt;
+            }};
+        }
+        // The value of a number's reader, or out.
+        macro_rules! number {
+            ($read:expr, $start:expr) => {
+                match $read {
+                    Ok(value) => value,
+                    Err(Stop::Short) => halt!(Halt::Short(at)),
+                    Err(Stop::Fault(fault)) => halt!(Halt::Fault(fault, $start)),
+                }
+            };
+        }
+        // A length and that many bytes at `$start`; should they be cut, the program goes on at `$next` behind them.
+        macro_rules! payload {
+            ($start:expr, $next:expr, $text:expr) => {{
+                let start = $start;
+                let (length, begin) = number!(read_long(input, start, strict), start);
+                let Ok(length) = u64::try_from(length) else { halt!(Halt::Fault(Fault::LengthNegative, start)) };
+                let rest = input.get(begin..).unwrap_or_default();
+                match usize::try_from(length).ok().and_then(|length| rest.get(..length)) {
+                    Some(whole) => {
+                        if $text && !is_utf8(whole) {
+                            halt!(Halt::Fault(Fault::Utf8Invalid, start));
+                        }
+                        at = begin + whole.len();
+                    }
+                    None => {
+                        self.payload_pc = pc;
+                        self.payload_at = base + start as u64;
+                        let left = length - rest.len() as u64;
+                        if $text {
+                            let mut text = CutText::default();
+                            if !text.push(rest) {
+                                halt!(Halt::Fault(Fault::Utf8Invalid, start));
+                            }
+                            self.payload = Payload::Text(left, text);
+                        } else {
+                            self.payload = Payload::Skip(left);
+                        }
+                        pc = $next;
+                        halt!(Halt::Short(input.len()));
+                    }
+                }
+            }};
+        }
+        // So many bytes of any value at `$start`.
+        macro_rules! skip {
+            ($start:expr, $width:expr) => {{
+                let (start, width): (usize, u64) = ($start, $width);
+                let have = (input.len() - start) as u64;
+                if width <= have {
+                    at = start + usize::try_from(width).unwrap_or(0);
+                    pc += 1;
+                } else {
+                    self.payload_pc = pc;
+                    self.payload = Payload::Skip(width - have);
+                    pc += 1;
+                    halt!(Halt::Short(input.len()));
+                }
+            }};
+        }
+        // Whether the optional value is there, and where it begins.
+        macro_rules! present {
+            ($null:expr) => {{
+                let (index, begin) = number!(read_int(input, at, strict), at);
+                if index & !1 != 0 {
+                    halt!(Halt::Fault(Fault::UnionOutOfRange, at));
+                }
+                if index == i32::from($null) {
+                    at = begin;
+                    pc += 1;
+                    continue;
+                }
+                begin
+            }};
+        }
+        macro_rules! symbol {
+            ($start:expr, $symbols:expr) => {{
+                let start = $start;
+                let (index, end) = number!(read_int(input, start, strict), start);
+                if u32::try_from(index).is_ok_and(|index| index < $symbols) {
+                    at = end;
+                    pc += 1;
+                } else {
+                    halt!(Halt::Fault(Fault::EnumOutOfRange, start));
+                }
+            }};
+        }
+        macro_rules! boolean {
+            ($start:expr) => {
+                match input.get($start) {
+                    Some(0 | 1) => {
+                        at = $start + 1;
+                        pc += 1;
+                    }
+                    Some(_) => halt!(Halt::Fault(Fault::BooleanInvalid, $start)),
+                    None => halt!(Halt::Short(at)),
+                }
+            };
+        }
+        macro_rules! open {
+            ($by:expr) => {{
+                let depth = self.depth.saturating_add($by);
+                if depth > limits.depth_max {
+                    halt!(Halt::Fault(Fault::DepthExceeded, at));
+                }
+                depth
+            }};
+        }
+        // Whole items of a run, as long as they lie in the input; `$one` takes the one that begins at `at`.
+        macro_rules! run {
+            ($many:expr, $one:expr) => {{
+                while self.block.left > 0 {
+                    let (end, done) = $many;
+                    at = end;
+                    self.block.left -= done;
+                    for _ in 0..self.block.left.min(8) {
+                        at = number!($one, at);
+                        self.block.left -= 1;
+                    }
+                }
+                pc += 1;
+            }};
+        }
+
+        loop {
+            if CARRIED && at >= until {
+                halt!(Halt::Carried(at));
+            }
+            let Some(op) = program.ops.get(pc as usize) else { halt!(Halt::Done(at)) };
+            match *op {
+                Op::String => {
+                    payload!(at, pc + 1, true);
+                    pc += 1;
+                }
+                Op::OptionalString { null } => {
+                    let start = present!(null);
+                    payload!(start, pc + 1, true);
+                    pc += 1;
+                }
+                Op::Long => {
+                    at = number!(skip_long(input, at, strict), at);
+                    pc += 1;
+                }
+                Op::OptionalLong { null } => {
+                    let start = present!(null);
+                    at = number!(skip_long(input, start, strict), start);
+                    pc += 1;
+                }
+                Op::Int => {
+                    at = number!(skip_int(input, at, strict), at);
+                    pc += 1;
+                }
+                Op::OptionalInt { null } => {
+                    let start = present!(null);
+                    at = number!(skip_int(input, start, strict), start);
+                    pc += 1;
+                }
+                Op::Skip(width) => skip!(at, width),
+                Op::OptionalSkip { null, width } => {
+                    let start = present!(null);
+                    skip!(start, u64::from(width));
+                }
+                Op::Enum(symbols) => symbol!(at, symbols),
+                Op::OptionalEnum { null, symbols } => {
+                    let start = present!(null);
+                    symbol!(start, symbols);
+                }
+                Op::Boolean => boolean!(at),
+                Op::OptionalBoolean { null } => {
+                    let start = present!(null);
+                    boolean!(start);
+                }
+                Op::Bytes => {
+                    payload!(at, pc + 1, false);
+                    pc += 1;
+                }
+                Op::OptionalBytes { null } => {
+                    let start = present!(null);
+                    payload!(start, pc + 1, false);
+                    pc += 1;
+                }
+                Op::Optional { null, end } => {
+                    let (index, begin) = number!(read_int(input, at, strict), at);
+                    if index & !1 != 0 {
+                        halt!(Halt::Fault(Fault::UnionOutOfRange, at));
+                    }
+                    at = begin;
+                    pc = if index == i32::from(null) { end } else { pc + 1 };
+                }
+                Op::Union { first, count } => {
+                    let (index, end) = number!(read_int(input, at, strict), at);
+                    let branch = u32::try_from(index).ok().filter(|index| *index < count);
+                    match branch.and_then(|index| program.branches.get((first + index) as usize)) {
+                        Some(branch) => pc = *branch,
+                        None => halt!(Halt::Fault(Fault::UnionOutOfRange, at)),
+                    }
+                    at = end;
+                }
+                Op::Jump(to) => pc = to,
+                Op::Depth { around } => {
+                    open!(u32::from(around) + 1);
+                    pc += 1;
+                }
+                Op::OptionalCall { null, target, around } => {
+                    let start = present!(null);
+                    let depth = self.depth.saturating_add(u32::from(around) + 1);
+                    if depth > limits.depth_max {
+                        halt!(Halt::Fault(Fault::DepthExceeded, start));
+                    }
+                    at = start;
+                    self.calls.push(Call { pc, depth: self.depth });
+                    self.depth = depth;
+                    pc = target;
+                }
+                Op::Call { target, around } => {
+                    let depth = open!(u32::from(around) + 1);
+                    self.calls.push(Call { pc, depth: self.depth });
+                    self.depth = depth;
+                    pc = target;
+                }
+                Op::Return => match self.calls.pop() {
+                    Some(call) => {
+                        self.depth = call.depth;
+                        pc = call.pc + 1;
+                    }
+                    None => halt!(Halt::Done(at)),
+                },
+                Op::Open { block, around } => {
+                    let depth = open!(u32::from(around) + 1);
+                    self.outer.push(self.block);
+                    self.block = Block { depth_before: self.depth, ..Block::default() };
+                    self.depth = depth;
+                    pc = block;
+                }
+                Op::Next { body } => {
+                    self.block.left -= 1;
+                    pc = if self.block.left > 0 { body } else { pc + 1 };
+                }
+                Op::Block { body, items } => match self.header(limits, base, input, at, items) {
+                    Ok(Header::Items(end)) => {
+                        at = end;
+                        pc = if items.empty { pc } else { body };
+                    }
+                    Ok(Header::End(end)) => {
+                        at = end;
+                        self.depth = self.block.depth_before;
+                        self.block = self.outer.pop().unwrap_or_default();
+                        pc += 1;
+                    }
+                    Err(halt) => halt!(halt),
+                },
+                Op::LongRun => run!(
+                    if strict { (at, 0) } else { skip_run::<9>(input, at, self.block.left) },
+                    skip_long(input, at, strict)
+                ),
+                Op::IntRun => run!(
+                    if strict { (at, 0) } else { skip_run::<4>(input, at, self.block.left) },
+                    skip_int(input, at, strict)
+                ),
+                Op::BooleanRun => {
+                    let rest = input.get(at..).unwrap_or_default();
+                    let many = usize::try_from(self.block.left).unwrap_or(usize::MAX).min(rest.len());
+                    let run = rest.get(..many).unwrap_or_default();
+                    let fine = if run.iter().fold(0, |bits, byte| bits | byte) <= 1 {
+                        many
+                    } else {
+                        run.iter().position(|byte| *byte > 1).unwrap_or(many)
+                    };
+                    at += fine;
+                    self.block.left -= fine as u64;
+                    if fine < many {
+                        halt!(Halt::Fault(Fault::BooleanInvalid, at));
+                    }
+                    if self.block.left > 0 {
+                        halt!(Halt::Short(at));
+                    }
+                    pc += 1;
+                }
+                Op::SkipRun(width) => {
+                    let whole = ((input.len() - at) as u64 / u64::from(width)).min(self.block.left);
+                    at += usize::try_from(whole * u64::from(width)).unwrap_or(0);
+                    self.block.left -= whole;
+                    if self.block.left > 0 {
+                        halt!(Halt::Short(at));
+                    }
+                    pc += 1;
+                }
+                Op::StringRun { next } => {
+                    while self.block.left > 0 {
+                        payload!(at, next, true);
+                        self.block.left -= 1;
+                    }
+                    pc = next + 1;
+                }
+            }
+        }
+    }
+
+    /// Reads a block header, once the items of the block before are done.
+    #[inline]
+    fn header(&mut self, limits: &Limits, base: u64, input: &[u8], at: usize, items: Items) -> Result<Header, Halt> {
+        let stop = |start| {
+            move |stop| match stop {
+                Stop::Short => Halt::Short(at),
+                Stop::Fault(fault) => Halt::Fault(fault, start),
+            }
+        };
+        let strict = limits.strict_varints;
+        if self.block.sized && base + at as u64 != self.block.end {
+            return Err(Halt::Earlier(Fault::BlockSizeMismatch, self.block.size_at));
+        }
+        let (count, mut end) = read_long(input, at, strict).map_err(stop(at))?;
+        if count == 0 {
+            return Ok(Header::End(end));
+        }
+        if count == i64::MIN {
+            return Err(Halt::Fault(Fault::BlockCountInvalid, at));
+        }
+        let mut sized = None;
+        if count < 0 {
+            let size_at = end;
+            let (size, size_end) = read_long(input, size_at, strict).map_err(stop(size_at))?;
+            let Ok(size) = u64::try_from(size) else { return Err(Halt::Fault(Fault::BlockSizeMismatch, size_at)) };
+            end = size_end;
+            sized = Some((size_at, (base + end as u64).saturating_add(size)));
+        }
+        let count = count.unsigned_abs();
+        let sum = self.items.saturating_add(count);
+        if sum > limits.items_max {
+            return Err(Halt::Fault(Fault::ItemsExceeded, at));
+        }
+        self.items = sum;
+        self.block.begun += count;
+        self.block.left = count;
+        if items.records > 0 && self.depth.saturating_add(u32::from(items.records)) > limits.depth_max {
+            return Err(Halt::Fault(Fault::DepthExceeded, end));
+        }
+        if items.empty {
+            self.block.left = 0;
+        }
+        self.block.sized = sized.is_some();
+        if let Some((size_at, block_end)) = sized {
+            self.block.size_at = base + size_at as u64;
+            self.block.end = block_end;
+        }
+        Ok(Header::Items(end))
+    }
+}
+
+enum Header {
+    /// Items follow at this position.
+    Items(usize),
+    /// The array or map ended before this position.
+    End(usize),
+}

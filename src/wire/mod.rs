@@ -1,6 +1,8 @@
 //! How Avro sits in a body: framings, the contract a body must keep to, and the inspector that judges bytes as they
 //! come. No sockets, no clocks, no tasks.
 
+#![warn(clippy::indexing_slicing)]
+
 pub mod contract;
 pub mod framing;
 pub mod inspector;
@@ -8,5 +10,5 @@ pub mod schemas;
 
 pub use contract::{Contract, ContractLimits, OnInvalid, SchemaSet};
 pub use framing::{Framing, FramingSet};
-pub use inspector::{Inspector, Refused};
+pub use inspector::{Found, Inspector, Refused};
 pub use schemas::{PublishedSchema, SchemaIndex, Schemas};

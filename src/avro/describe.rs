@@ -1,0 +1,108 @@
+//! From a stopped machine to a [`Violation`]: which field, and what was expected there.
+
+use super::program::{Op, Pc, SiteId, SiteStep};
+use super::validator::{Payload, Validator};
+use super::varint::{read_int, read_long};
+use super::violation::{Fault, FieldPath, Segment, Violation};
+
+impl Validator {
+    /// Describes a fault where the machine stands. `scalar` is the input from the first byte of what cannot be accepted,
+    /// where it is at hand.
+    #[cold]
+    pub(super) fn describe(&self, fault: Fault, offset: u64, scalar: &[u8]) -> Violation {
+        let machine = &self.machine;
+        let (pc, done) = match machine.payload {
+            Payload::None => (machine.pc, 0),
+            Payload::Text(..) => (machine.payload_pc, 0),
+            Payload::Skip(left) => (machine.payload_pc, self.width(machine.payload_pc).saturating_sub(left)),
+        };
+        let site = self.program.site_within(pc, done);
+        Violation {
+            fault,
+            offset,
+            path: self.path(fault, site, pc),
+            detail: self.detail(fault, site, pc, scalar).into_boxed_str(),
+        }
+    }
+
+    fn width(&self, pc: Pc) -> u64 {
+        match self.program.ops.get(pc as usize) {
+            Some(Op::Skip(width)) => *width,
+            _ => 0,
+        }
+    }
+
+    /// The way to a place in the schema, with the positions that the stacks hold.
+    fn path(&self, fault: Fault, site: SiteId, pc: Pc) -> FieldPath {
+        let machine = &self.machine;
+        let mut blocks = std::iter::once(&machine.block).chain(machine.outer.iter().rev());
+        let mut calls = machine.calls.iter().rev();
+        let mut segments = Vec::new();
+        // A block header stands for the array itself, but where its first item goes too deep.
+        if let Some(Op::Block { .. }) = self.program.ops.get(pc as usize)
+            && let Some(block) = blocks.next()
+            && fault == Fault::DepthExceeded
+        {
+            segments.push(Segment::Item(block.begun - block.left));
+        }
+        let mut place = Some(site);
+        while let Some(site) = place.and_then(|id| self.program.site(id)) {
+            place = match &site.step {
+                SiteStep::Field(around, name) => {
+                    segments.push(Segment::Field(name.clone()));
+                    Some(*around)
+                }
+                SiteStep::Item(around) => {
+                    segments.push(Segment::Item(blocks.next().map_or(0, |block| block.begun - block.left)));
+                    Some(*around)
+                }
+                SiteStep::Entry(around) => {
+                    segments.push(Segment::Entry(blocks.next().map_or(0, |block| block.begun - block.left)));
+                    Some(*around)
+                }
+                SiteStep::Branch(around) => Some(*around),
+                SiteStep::Start => calls.next().map(|call| self.program.site_of(call.pc)),
+            };
+        }
+        segments.reverse();
+        segments.into()
+    }
+
+    fn detail(&self, fault: Fault, site: SiteId, pc: Pc, scalar: &[u8]) -> String {
+        let type_name = self.program.site(site).map_or("datum", |site| &*site.type_name);
+        let op = self.program.ops.get(pc as usize);
+        let index =
+            || read_int(scalar, 0, false).map_or_else(|_| "index".into(), |(index, _)| format!("index {index}"));
+        let number = || read_long(scalar, 0, false).map_or_else(|_| String::new(), |(number, _)| format!(" {number}"));
+        match fault {
+            Fault::Truncated => match op {
+                Some(Op::Block { .. }) => format!("the input ends before the end of the {type_name}'s blocks"),
+                _ => format!("the input ends before the end of the {type_name}"),
+            },
+            Fault::TrailingBytes => "the datum is whole and bytes follow it".into(),
+            Fault::VarintOverflow => format!("a number of more than 64 bits where the schema has {type_name}"),
+            Fault::VarintOverlong => format!("a number with needless bytes where the schema has {type_name}"),
+            Fault::IntOutOfRange => format!("a number of more than 32 bits where the schema has {type_name}"),
+            Fault::BooleanInvalid => "a boolean is one byte, 00 or 01".into(),
+            Fault::LengthNegative => format!("the length{} of the {type_name} is negative", number()),
+            Fault::Utf8Invalid => format!("the {type_name} is not well-formed UTF-8"),
+            Fault::EnumOutOfRange => match op {
+                Some(Op::Enum(symbols) | Op::OptionalEnum { symbols, .. }) => {
+                    format!("enum {}, \"{type_name}\" has {symbols} symbols", index())
+                }
+                _ => format!("enum {}, \"{type_name}\" has no such symbol", index()),
+            },
+            Fault::UnionOutOfRange => {
+                let count = if let Some(Op::Union { count, .. }) = op { *count } else { 2 };
+                format!("union {}, the union has {count} branches", index())
+            }
+            Fault::BlockCountInvalid => "a block count that has no absolute value".into(),
+            Fault::BlockSizeMismatch => "the block's size in bytes is not what its items take".into(),
+            Fault::DepthExceeded => {
+                format!("more than {} records, arrays and maps inside each other", self.limits.depth_max)
+            }
+            Fault::ItemsExceeded => format!("more than {} items", self.limits.items_max),
+            Fault::BytesExceeded => format!("more than {} bytes", self.limits.bytes_max),
+        }
+    }
+}
