@@ -42,12 +42,15 @@ pub struct AdminPages {
     pub certs: JsonPage,
     /// The latest refusals.
     pub decisions: JsonPage,
-    /// How the policy decides on a request; or what about the question cannot be read.
-    pub explain: Arc<dyn Fn(&ExplainQuery) -> Result<Value, String> + Send + Sync>,
+    /// How the policy decides on a request.
+    pub explain: ExplainPage,
 }
 
 /// A page of JSON.
 pub type JsonPage = Arc<dyn Fn() -> Value + Send + Sync>;
+
+/// Answers a question with JSON, or says what about it cannot be read.
+pub type ExplainPage = Arc<dyn Fn(&ExplainQuery) -> Result<Value, String> + Send + Sync>;
 
 /// The question of `/policy/explain?from=…&method=…&path=…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
