@@ -4,9 +4,8 @@
 //! the rest; a named type is written in full where it first comes and by its fullname afterwards, so the form is
 //! linear in the schema, however often types use each other.
 
-use super::schema::{Field, Kind, Logical, NodeId, Schema};
+use super::schema::{Field, Kind, Logical, Node, NodeId, Schema};
 use std::collections::HashSet;
-use std::fmt::Write;
 
 impl Schema {
     /// Parsing Canonical Form as the specification and Java write it.
@@ -16,7 +15,7 @@ impl Schema {
     }
 
     /// Canonical form as `apache-avro` for Rust writes it: where a type has a logical type, `{"type": "long"}` stays an
-    /// object, and a decimal keeps its precision and scale.
+    /// object, a decimal keeps its precision and scale, and a field its order.
     #[must_use]
     pub fn canonical_form_rust(&self) -> String {
         write(self, Style::Rust)
@@ -79,92 +78,113 @@ enum Style {
 enum Rest<'a> {
     Type(NodeId),
     Field(&'a Field),
+    FieldEnd(&'a Field),
     Text(&'static str),
 }
 
-fn write(schema: &Schema, style: Style) -> String {
-    let mut out = String::new();
-    let mut defined = HashSet::new();
-    let mut rest = vec![Rest::Type(schema.root())];
-    while let Some(next) = rest.pop() {
-        match next {
-            Rest::Text(text) => out.push_str(text),
-            Rest::Field(field) => {
-                let _infallible = write!(out, r#"{{"name":"{}","type":"#, field.name);
-                rest.extend([Rest::Text("}"), Rest::Type(field.node)]);
-            }
-            Rest::Type(id) => write_type(schema, id, style, &mut defined, &mut out, &mut rest),
-        }
-    }
-    out
-}
-
-/// Writes what comes first of a type, and leaves the rest on the stack, last things first.
-fn write_type<'a>(
+struct Writer<'a> {
     schema: &'a Schema,
-    id: NodeId,
     style: Style,
-    defined: &mut HashSet<NodeId>,
-    out: &mut String,
-    rest: &mut Vec<Rest<'a>>,
-) {
-    let node = schema.node(id);
-    if let Some(names) = node.kind.names() {
-        if !defined.insert(id) {
-            let _infallible = write!(out, r#""{}""#, names.full);
-            return;
-        }
-        let _infallible = write!(out, r#"{{"name":"{}","type":"#, names.full);
-    }
-    let decimal = match node.logical {
-        Some(Logical::Decimal { precision, scale }) if style == Style::Rust => {
-            format!(r#","precision":{precision},"scale":{scale}"#)
-        }
-        _ => String::new(),
-    };
-    let _infallible = match &node.kind {
-        Kind::Record(record) => {
-            out.push_str(r#""record","fields":["#);
-            rest.push(Rest::Text("]}"));
-            list(record.fields.iter().map(Rest::Field), rest);
-            Ok(())
-        }
-        Kind::Union(branches) => {
-            out.push('[');
-            rest.push(Rest::Text("]"));
-            list(branches.iter().copied().map(Rest::Type), rest);
-            Ok(())
-        }
-        Kind::Array(item) => {
-            out.push_str(r#"{"type":"array","items":"#);
-            rest.extend([Rest::Text("}"), Rest::Type(*item)]);
-            Ok(())
-        }
-        Kind::Map(value) => {
-            out.push_str(r#"{"type":"map","values":"#);
-            rest.extend([Rest::Text("}"), Rest::Type(*value)]);
-            Ok(())
-        }
-        Kind::Enum(symbols) => {
-            let symbols: Vec<_> = symbols.symbols.iter().map(|symbol| format!(r#""{symbol}""#)).collect();
-            write!(out, r#""enum","symbols":[{}]}}"#, symbols.join(","))
-        }
-        Kind::Fixed(fixed) => write!(out, r#""fixed","size":{}{decimal}}}"#, fixed.size),
-        primitive if style == Style::Rust && node.logical.is_some() => {
-            write!(out, r#"{{"type":"{}"{decimal}}}"#, primitive.word())
-        }
-        primitive => write!(out, r#""{}""#, primitive.word()),
-    };
+    out: String,
+    /// The named types that are written in full already.
+    defined: HashSet<NodeId>,
+    /// What comes next is last.
+    rest: Vec<Rest<'a>>,
 }
 
-/// Puts items on the stack so that they are written in order, with commas between them.
-fn list<'a>(items: impl DoubleEndedIterator<Item = Rest<'a>> + ExactSizeIterator, rest: &mut Vec<Rest<'a>>) {
-    for (at, item) in items.enumerate().rev() {
-        rest.push(item);
-        if at > 0 {
-            rest.push(Rest::Text(","));
+impl<'a> Writer<'a> {
+    fn write(mut self) -> String {
+        self.rest.push(Rest::Type(self.schema.root()));
+        while let Some(next) = self.rest.pop() {
+            match next {
+                Rest::Text(text) => self.out.push_str(text),
+                Rest::Field(field) => {
+                    self.out.extend([r#"{"name":""#, &field.name, r#"","type":"#]);
+                    self.rest.extend([Rest::FieldEnd(field), Rest::Type(field.node)]);
+                }
+                Rest::FieldEnd(Field { order: Some(order), .. }) if self.style == Style::Rust => {
+                    self.out.extend([r#","order":""#, order, r#""}"#]);
+                }
+                Rest::FieldEnd(_) => self.out.push('}'),
+                Rest::Type(id) => self.write_type(id),
+            }
+        }
+        self.out
+    }
+
+    /// Writes how a type begins, and leaves the rest of it for later.
+    fn write_type(&mut self, id: NodeId) {
+        let node = self.schema.node(id);
+        if let Some(names) = node.kind.names() {
+            if !self.defined.insert(id) {
+                self.out.extend(["\"", &*names.full, "\""]);
+                return;
+            }
+            self.out.extend([r#"{"name":""#, &names.full, r#"","type":"#]);
+        }
+        match &node.kind {
+            Kind::Record(record) => {
+                self.out.push_str(r#""record","fields":["#);
+                self.rest.push(Rest::Text("]}"));
+                self.list(record.fields.iter().map(Rest::Field));
+            }
+            Kind::Union(branches) => {
+                self.out.push('[');
+                self.rest.push(Rest::Text("]"));
+                self.list(branches.iter().copied().map(Rest::Type));
+            }
+            Kind::Array(item) => {
+                self.out.push_str(r#"{"type":"array","items":"#);
+                self.rest.extend([Rest::Text("}"), Rest::Type(*item)]);
+            }
+            Kind::Map(value) => {
+                self.out.push_str(r#"{"type":"map","values":"#);
+                self.rest.extend([Rest::Text("}"), Rest::Type(*value)]);
+            }
+            Kind::Enum(symbols) => {
+                self.out.push_str(r#""enum","symbols":["#);
+                for (at, symbol) in symbols.symbols.iter().enumerate() {
+                    self.out.extend([if at == 0 { "\"" } else { ",\"" }, &**symbol, "\""]);
+                }
+                self.out.push_str("]}");
+            }
+            Kind::Fixed(fixed) => {
+                self.out.extend([r#""fixed","size":"#, &fixed.size.to_string(), &self.decimal(node), "}"]);
+            }
+            kind @ (Kind::Null | Kind::Boolean | Kind::Int | Kind::Long)
+            | kind @ (Kind::Float | Kind::Double | Kind::Bytes | Kind::String) => {
+                if self.style == Style::Rust && node.logical.is_some() {
+                    self.out.extend([r#"{"type":""#, kind.word(), "\"", &self.decimal(node), "}"]);
+                } else {
+                    self.out.extend(["\"", kind.word(), "\""]);
+                }
+            }
         }
     }
+
+    /// The members of a decimal that `apache-avro` keeps.
+    fn decimal(&self, node: &Node) -> String {
+        match node.logical {
+            Some(Logical::Decimal { precision, scale }) if self.style == Style::Rust => {
+                format!(r#","precision":{precision},"scale":{scale}"#)
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Leaves items for later, in their order, with commas between them.
+    fn list(&mut self, items: impl DoubleEndedIterator<Item = Rest<'a>> + ExactSizeIterator) {
+        for (at, item) in items.enumerate().rev() {
+            self.rest.push(item);
+            if at > 0 {
+                self.rest.push(Rest::Text(","));
+            }
+        }
+    }
+}
+
+fn write(schema: &Schema, style: Style) -> String {
+    Writer { schema, style, out: String::new(), defined: HashSet::new(), rest: Vec::new() }.write()
 }
 
 #[cfg(test)]
@@ -172,7 +192,7 @@ mod tests {
     use super::*;
 
     /// The schema, and its canonical form in both styles where they differ.
-    const CASES: [(&str, &str, Option<&str>); 17] = [
+    const CASES: [(&str, &str, Option<&str>); 18] = [
         (r#""long""#, r#""long""#, None),
         (r#"{"type":"long"}"#, r#""long""#, None),
         (r#"["null",{"type":"string"}]"#, r#"["null","string"]"#, None),
@@ -187,7 +207,7 @@ mod tests {
         (r#"{"type":"record","name":"R","fields":[]}"#, r#"{"name":"R","type":"record","fields":[]}"#, None),
         (
             r#"{"type":"record","name":"R","namespace":"a.b","doc":"d","fields":[
-                {"name":"n","type":["null","R"],"default":null,"order":"ignore"},
+                {"name":"n","type":["null","R"],"default":null},
                 {"name":"f","type":{"type":"fixed","name":"c.F","size":4},"aliases":["h"]},
                 {"name":"g","type":{"type":"map","values":"c.F"},"doc":"d"}]}"#,
             concat!(
@@ -196,6 +216,11 @@ mod tests {
                 r#"{"name":"g","type":{"type":"map","values":"c.F"}}]}"#
             ),
             None,
+        ),
+        (
+            r#"{"type":"record","name":"R","fields":[{"name":"f","order":"ignore","type":"int"}]}"#,
+            r#"{"name":"R","type":"record","fields":[{"name":"f","type":"int"}]}"#,
+            Some(r#"{"name":"R","type":"record","fields":[{"name":"f","type":"int","order":"ignore"}]}"#),
         ),
         (r#"{"type":"int","logicalType":"date"}"#, r#""int""#, Some(r#"{"type":"int"}"#)),
         (r#"{"type":"long","logicalType":"timestamp-micros"}"#, r#""long""#, Some(r#"{"type":"long"}"#)),

@@ -182,7 +182,7 @@ impl Reader<'_> {
 
     fn unexpected(&mut self, expected: &str) -> JsonError {
         let message = match self.rest().chars().next() {
-            Some(found) => format!("expected {expected}, found `{}`", found.escape_debug()),
+            Some(found) => format!("expected {expected}, found {}", quoted(found.encode_utf8(&mut [0; 4]))),
             None => format!("expected {expected}, but the text ends here"),
         };
         self.error(message)
@@ -403,7 +403,13 @@ impl Reader<'_> {
 /// A text of the input as messages show it: in backticks, escaped, and cut where it is long.
 pub(super) fn quoted(text: &str) -> String {
     const SHOWN_MAX: usize = 120;
-    let shown: String = text.chars().take(SHOWN_MAX).flat_map(char::escape_debug).collect();
+    let mut shown = String::new();
+    for character in text.chars().take(SHOWN_MAX) {
+        match character {
+            '"' | '\'' => shown.push(character),
+            _ => shown.extend(character.escape_debug()),
+        }
+    }
     let dots = if text.chars().nth(SHOWN_MAX).is_some() { "…" } else { "" };
     format!("`{shown}{dots}`")
 }

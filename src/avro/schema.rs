@@ -88,6 +88,9 @@ pub struct Field {
     pub node: NodeId,
     /// What a reader takes where the writer has no such field. Unchecked: the wire never shows it.
     pub default: Option<Json>,
+    /// How the field sorts, as it is written. Unchecked too; kept because `apache-avro` for Rust keeps it in canonical
+    /// form.
+    pub order: Option<Arc<str>>,
     /// Where the field is written.
     pub place: Place,
 }

@@ -37,9 +37,9 @@ pub struct HeadLimits {
 
 /// Where a request goes: what of its head decides.
 #[derive(Debug)]
-pub struct Target {
+pub struct Target<'h> {
     /// The path that policy decides on and the service sees.
-    pub path: RequestPath,
+    pub path: RequestPath<'h>,
     /// Path and query, as they go on.
     pub path_and_query: PathAndQuery,
     /// The host that the caller named.
@@ -50,7 +50,7 @@ pub struct Target {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check(head: &request::Parts, limits: HeadLimits) -> Result<Target, Refusal> {
+pub fn check(head: &request::Parts, limits: HeadLimits) -> Result<Target<'_>, Refusal> {
     if !matches!(head.version, Version::HTTP_11 | Version::HTTP_2) {
         return Err(Refusal::new(Reason::VersionRefused, format!("{:?} is not spoken here", head.version)));
     }
@@ -64,13 +64,12 @@ pub fn check(head: &request::Parts, limits: HeadLimits) -> Result<Target, Refusa
     check_transfer_encoding(head)?;
     check_expect(&head.headers)?;
     let authority = authority(head)?;
-    let path_and_query = head.uri.path_and_query().cloned();
-    let Some(path_and_query) = path_and_query else {
+    let Some(path_and_query) = head.uri.path_and_query() else {
         return Err(Refusal::new(Reason::PathAmbiguous, "the request has no path"));
     };
     let path = RequestPath::parse(path_and_query.path())
         .map_err(|ambiguous| Refusal::new(Reason::PathAmbiguous, ambiguous.to_string()))?;
-    Ok(Target { path, path_and_query, authority })
+    Ok(Target { path, path_and_query: path_and_query.clone(), authority })
 }
 
 fn check_size(headers: &HeaderMap, limits: HeadLimits) -> Result<(), Refusal> {
@@ -196,7 +195,7 @@ pub struct Added<'a> {
 }
 
 /// The head that goes to the service.
-pub fn to_service<B>(head: &request::Parts, target: &Target, added: Added<'_>, body: B) -> Request<B> {
+pub fn to_service<B>(head: &request::Parts, target: &Target<'_>, added: Added<'_>, body: B) -> Request<B> {
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     let mut uri = http::uri::Parts::default();

@@ -226,13 +226,9 @@ impl<'a, 'e> Builder<'a, 'e> {
         };
         let node = self.schema(of, namespace);
         let aliases = strings(json.get("aliases")).map(Into::into).collect();
-        Some(Field {
-            name: name?.into(),
-            aliases,
-            node: node?,
-            default: json.get("default").cloned(),
-            place: json.place,
-        })
+        let order = json.get("order").and_then(Json::as_str).map(Into::into);
+        let default = json.get("default").cloned();
+        Some(Field { name: name?.into(), aliases, node: node?, default, order, place: json.place })
     }
 
     fn symbols(&mut self, json: &'a Json, namespace: &Arc<str>) -> Option<NodeId> {

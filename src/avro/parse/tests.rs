@@ -407,3 +407,26 @@ fn every_node_belongs_to_the_file_it_is_written_in() {
     let origins: Vec<usize> = (0..4).map(|id| linked.origin(NodeId(id)).0).collect();
     assert_eq!(origins, [0, 0, 0, 1]);
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_a_schema_or_an_error_inside_it(text in r#"([{}\[\],: \n"0-9/*\\ué]|"type"|"name"|"fields"|"record"|"int"){0,40}"#) {
+        if let Err(errors) = Schema::parse(&text) {
+            for error in &errors {
+                assert!(text.is_char_boundary(error.place.byte as usize), "{text}\n{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_schema_cut_anywhere_is_an_error_at_its_end() {
+    let text =
+        r#"{"type":"record","name":"é","fields":[{"name":"a","type":["null",{"type":"int"}],"default":-1.5e3}]}//"#;
+    let whole = text.len() - 2;
+    for cut in (0..whole).filter(|cut| text.is_char_boundary(*cut)) {
+        let errors = Schema::parse(&text[..cut]).expect_err("half a schema");
+        assert_eq!(errors.iter().len(), 1, "{errors}");
+    }
+    assert!(Schema::parse(text).is_ok());
+}
