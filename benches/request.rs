@@ -276,7 +276,8 @@ fn start_service() -> SocketAddr {
                         Ok::<_, Infallible>(Response::new(Full::new(answer)))
                     }
                 });
-                let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                let serving =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                 tokio::task::spawn_local(serving);
             }
         }))
@@ -343,9 +344,13 @@ fn write_policy(directory: &Path) {
     std::fs::create_dir_all(directory).unwrap();
     let mut text = include_str!("../deploy/example/policy.d/orders.yaml").to_owned();
     for route in 0..97 {
-        text += &format!("    - name: route-{route}\n      matches: [{{method: POST, path: {{type: Exact, value: /r/{route}}}}}]\n      authorization:\n");
+        text += &format!(
+            "    - name: route-{route}\n      matches: [{{method: POST, path: {{type: Exact, value: /r/{route}}}}}]\n      authorization:\n"
+        );
         for rule in 0..10 {
-            text += &format!("        - {{name: rule-{rule}, action: Allow, from: [{{identity: \"spiffe://cluster.local/ns/n{rule}/sa/a{route}\"}}]}}\n");
+            text += &format!(
+                "        - {{name: rule-{rule}, action: Allow, from: [{{identity: \"spiffe://cluster.local/ns/n{rule}/sa/a{route}\"}}]}}\n"
+            );
         }
         text += "      request: {framing: [Confluent], schemas: {subjects: [orders-value]}}\n";
     }
@@ -429,7 +434,13 @@ fn order(bytes: usize) -> Vec<u8> {
             ("sku".into(), Value::String(format!("SKU-{at:05}-{:x}", at * 2_654_435_761))),
             ("quantity".into(), Value::Int(i32::try_from(at % 90).unwrap())),
             ("price".into(), Value::Decimal(apache_avro::Decimal::from(vec![0x01, 0x31]))),
-            ("status".into(), Value::Enum(u32::try_from(at % 5).unwrap(), ["NEW", "RESERVED", "PICKED", "SHIPPED", "RETURNED"][at % 5].into())),
+            (
+                "status".into(),
+                Value::Enum(
+                    u32::try_from(at % 5).unwrap(),
+                    ["NEW", "RESERVED", "PICKED", "SHIPPED", "RETURNED"][at % 5].into(),
+                ),
+            ),
         ])
     };
     let value = Value::Record(vec![

@@ -249,6 +249,7 @@ pub(super) mod tests {
             detail: "more than 32 bits".into(),
         };
         let refused = Refused {
+            schema: None,
             reason: Reason::DatumInvalid,
             detail: "lines[3].sku: more than 32 bits".into(),
             violation: Some(Box::new(violation)),
