@@ -16,6 +16,7 @@ mod validator;
 mod varint;
 mod violation;
 
+pub use canonical::crc64_avro;
 pub use limits::Limits;
 pub use parse::{SchemaError, SchemaErrors, SchemaFile};
 pub use program::Program;

@@ -88,6 +88,9 @@ pub struct Field {
     pub node: NodeId,
     /// What a reader takes where the writer has no such field. Unchecked: the wire never shows it.
     pub default: Option<Json>,
+    /// How the field sorts, as it is written. Unchecked too; kept because `apache-avro` for Rust keeps it in canonical
+    /// form.
+    pub order: Option<Arc<str>>,
     /// Where the field is written.
     pub place: Place,
 }
@@ -160,7 +163,8 @@ impl Schema {
         self.nodes.len()
     }
 
-    /// SHA-256 of the whole text as it was given, in the order of the files.
+    /// SHA-256 of the whole text as it was given; of several files, of each one's length (eight bytes, big-endian) and
+    /// text in turn.
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256

@@ -198,8 +198,8 @@ mod tests {
                 assert_eq!(skip_long(&padded, 0, false), expected.map(|(_, end)| end), "{padded:02x?}");
             }
         }
-        assert_eq!(read_long(&[0x80, 0x00], 0, true), fault(Fault::VarintOverlong).map(|()| (0, 0)));
-        assert_eq!(skip_long(&[0x80, 0x00, 0, 0, 0, 0, 0, 0, 0], 0, true), fault(Fault::VarintOverlong).map(|()| 0));
+        assert_eq!(read_long(&[0x80, 0x00], 0, true), Err(Stop::Fault(Fault::VarintOverlong)));
+        assert_eq!(skip_long(&[0x80, 0x00, 0, 0, 0, 0, 0, 0, 0], 0, true), Err(Stop::Fault(Fault::VarintOverlong)));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod certs;
+
 use std::process::ExitCode;
 
 /// Runs the command.

@@ -7,7 +7,7 @@
 use super::contract::{Contract, SchemaSet};
 use super::framing::Framing;
 use super::schemas::{SchemaIndex, Schemas};
-use crate::avro::{Fault, FieldPath, Step, Validator, Violation};
+use crate::avro::{Fault, FieldPath, Limits, Step, Validator, Violation};
 use crate::reason::Reason;
 use std::sync::Arc;
 
@@ -39,6 +39,8 @@ pub struct Refused {
     pub reason: Reason,
     /// What was found and what the contract wants, for a person. Holds no value of the payload.
     pub detail: Box<str>,
+    /// The schema that the body names, where it names one that is published here.
+    pub schema: Option<SchemaIndex>,
     /// Where the body is not a datum of its schema; counted from the first byte of the body.
     pub violation: Option<Box<Violation>>,
 }
@@ -69,11 +71,23 @@ impl Inspector {
     /// # Errors
     /// As soon as no continuation can keep the contract. Nothing may be pushed after that.
     pub fn push(&mut self, bytes: &[u8]) -> Result<u64, Refused> {
-        self.received += bytes.len() as u64;
-        if self.received > self.contract.limits.body_bytes_max {
-            let detail = format!("more than {} bytes", self.contract.limits.body_bytes_max);
-            return Err(Refused::new(Reason::BodyTooLarge, detail));
+        self.take(bytes).map_err(|refused| Refused { schema: self.found.schema, ..refused })?;
+        Ok(0)
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        let most = self.contract.limits.body_bytes_max;
+        let room = usize::try_from(most - self.received).unwrap_or(usize::MAX);
+        let allowed = bytes.get(..room).unwrap_or(bytes);
+        self.received += allowed.len() as u64;
+        self.judge(allowed)?;
+        if allowed.len() < bytes.len() {
+            return Err(Refused::new(Reason::BodyTooLarge, format!("more than {most} bytes")));
         }
+        Ok(())
+    }
+
+    fn judge(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         let datum = match &mut self.state {
             State::Prefix { .. } => self.take_prefix(bytes)?,
             State::Datum { .. } => bytes,
@@ -95,7 +109,7 @@ impl Inspector {
                 return Err(Refused::fault(Fault::TrailingBytes, offset, "the datum is whole and bytes follow it"));
             }
         }
-        Ok(0)
+        Ok(())
     }
 
     /// Says that the body ends here; the answer is its length: all of it may go.
@@ -103,7 +117,11 @@ impl Inspector {
     /// # Errors
     /// Where what came is not all that the contract wants.
     pub fn finish(&mut self) -> Result<u64, Refused> {
-        self.push(&[])?;
+        self.take(&[]).and_then(|()| self.end()).map_err(|refused| Refused { schema: self.found.schema, ..refused })?;
+        Ok(self.received)
+    }
+
+    fn end(&mut self) -> Result<(), Refused> {
         match &mut self.state {
             State::Prefix { .. } => {
                 let detail = match (self.received, self.found.framing) {
@@ -114,8 +132,7 @@ impl Inspector {
                 Err(Refused::fault(Fault::Truncated, self.received, &detail))
             }
             State::Datum { validator, prefix, .. } => {
-                validator.finish().map_err(|violation| Refused::datum(violation, *prefix))?;
-                Ok(self.received)
+                validator.finish().map_err(|violation| Refused::datum(violation, *prefix))
             }
         }
     }
@@ -199,7 +216,9 @@ impl Inspector {
             return Err(Refused::new(Reason::SchemaNotAllowed, detail));
         };
         let program = self.schemas.get(*chosen).program.clone();
-        let validator = Box::new(Validator::new(program, self.contract.limits.datum));
+        // The body's own limit, which has its own reason, bounds the datum's bytes.
+        let limits = Limits { bytes_max: u64::MAX, ..self.contract.limits.datum };
+        let validator = Box::new(Validator::new(program, limits));
         self.state = State::Datum { validator, prefix, whole: false };
         Ok(())
     }
@@ -220,7 +239,7 @@ impl Inspector {
 
 impl Refused {
     fn new(reason: Reason, detail: String) -> Self {
-        Self { reason, detail: detail.into(), violation: None }
+        Self { reason, detail: detail.into(), schema: None, violation: None }
     }
 
     /// A datum's violation, counted from the start of the body.
@@ -229,6 +248,7 @@ impl Refused {
         Self {
             reason: Reason::DatumInvalid,
             detail: violation.to_string().into(),
+            schema: None,
             violation: Some(Box::new(violation)),
         }
     }

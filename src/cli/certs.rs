@@ -1,0 +1,129 @@
+//! `avrogate certs`: issues certificates for development and shows what a certificate file says.
+
+use crate::identity::dev::{DevRequest, Issued, issue_dev};
+use crate::identity::{CertificateReport, TrustDomain};
+use clap::{Args, Subcommand, ValueEnum};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+/// Issues certificates for development; shows what a certificate file says.
+#[derive(Debug, Args)]
+pub struct CertsArgs {
+    #[command(subcommand)]
+    command: CertsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CertsCommand {
+    /// Issues a CA and X.509-SVIDs for development; keeps what is there.
+    Dev(DevArgs),
+    /// Shows the chain, identity and validity of a PEM file, and what is wrong with it.
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+struct DevArgs {
+    /// Where the files go: ca.crt, ca.key, <namespace>-<service account>.crt and .key.
+    #[arg(long, default_value = "certs-dev")]
+    directory: PathBuf,
+    /// The trust domain of the identities.
+    #[arg(long, default_value = "cluster.local")]
+    trust_domain: TrustDomain,
+    /// A workload; may be given several times.
+    #[arg(long, value_name = "NAMESPACE/SERVICE_ACCOUNT", value_parser = workload, required = true)]
+    workload: Vec<(String, String)>,
+    /// A DNS name that every leaf carries beside its SPIFFE ID; may be given several times.
+    #[arg(long, value_name = "NAME", default_value = "localhost")]
+    dns: Vec<String>,
+    /// How many days leaves are valid.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    days: u32,
+    /// Replaces what is there, the CA too.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// A PEM file with a certificate chain, leaf first, or with a trust bundle.
+    file: PathBuf,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// What `certs show` exits with where something is wrong with the file.
+const FINDINGS: u8 = 100;
+
+/// Runs the command.
+#[must_use]
+pub fn run(args: &CertsArgs) -> ExitCode {
+    match &args.command {
+        CertsCommand::Dev(args) => dev(args),
+        CertsCommand::Show(args) => show(args),
+    }
+}
+
+fn dev(args: &DevArgs) -> ExitCode {
+    let request = DevRequest {
+        trust_domain: args.trust_domain.clone(),
+        workloads: args.workload.clone(),
+        dns: args.dns.clone(),
+        lifetime: Duration::from_secs(u64::from(args.days) * 24 * 3600),
+        force: args.force,
+    };
+    match issue_dev(&args.directory, &request) {
+        Ok(done) => print(|out| {
+            done.iter().try_for_each(|issued| match issued {
+                Issued::Written(path) => writeln!(out, "wrote {}", path.display()),
+                Issued::Kept(path) => writeln!(out, "kept  {}", path.display()),
+            })
+        }),
+        Err(error) => failed(&error),
+    }
+}
+
+fn show(args: &ShowArgs) -> ExitCode {
+    let report = match CertificateReport::load(&args.file, SystemTime::now()) {
+        Ok(report) => report,
+        Err(error) => return failed(&error),
+    };
+    let shown = match args.format {
+        Format::Text => print(|out| write!(out, "{report}")),
+        Format::Json => print(|out| {
+            serde_json::to_writer_pretty(&mut *out, &report)?;
+            writeln!(out)
+        }),
+    };
+    if report.findings.is_empty() { shown } else { ExitCode::from(FINDINGS) }
+}
+
+fn workload(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('/') {
+        Some((namespace, account)) if !namespace.is_empty() && !account.is_empty() && !account.contains('/') => {
+            Ok((namespace.to_owned(), account.to_owned()))
+        }
+        _ => Err("wanted: NAMESPACE/SERVICE_ACCOUNT"),
+    }
+}
+
+fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> ExitCode {
+    // Whoever closed the pipe has read enough.
+    match write(&mut io::stdout().lock()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failed(&error),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    let _ = writeln!(io::stderr(), "avrogate: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,275 @@
+//! The gate: a body that lets through what its [`Inspector`] has released and no byte more.
+//!
+//! ```text
+//!   inner body ──> inspector ──> held until the watermark passes ──> receiver
+//! ```
+//!
+//! A frame's bytes go on unchanged; only how they are cut may differ. While [`Gate::first_release`] has not come back,
+//! the receiver need not even know that there is a body.
+
+use super::held::HeldBytes;
+use crate::wire::{Found, Inspector, Refused};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+/// A body behind a gate.
+#[derive(Debug)]
+pub struct Gate<B> {
+    inner: B,
+    judging: Judging,
+    /// Frames that came and did not go on.
+    held: VecDeque<Bytes>,
+    /// How many bytes those are, and how many of them may go on.
+    held_bytes: u64,
+    releasable: u64,
+    gone: u64,
+    ended: bool,
+    budget: HeldBytes,
+    report: SharedReport,
+}
+
+/// What becomes of a body that is judged.
+#[derive(Debug)]
+enum Judging {
+    /// It waits for its verdict.
+    Enforce(Box<Inspector>),
+    /// It goes on untouched, whatever the verdict.
+    Observe(Box<Inspector>),
+    /// It is not judged, or not any more.
+    Over,
+}
+
+/// What is known of a body; shared by the gate, which may be deep inside a connection, and the request's record.
+#[derive(Debug, Default)]
+pub struct BodyReport {
+    /// Bytes that came.
+    pub bytes: u64,
+    /// Its framing and schema.
+    pub found: Found,
+    /// Whether there was a verdict: the body was judged to its end, or to its first fault.
+    pub judged: bool,
+    /// The verdict, where it is against the body.
+    pub refused: Option<Refused>,
+    /// The body came to its end.
+    pub ended: bool,
+    /// Time spent judging.
+    pub judging: Duration,
+}
+
+/// A [`BodyReport`] in the hands of its worker.
+pub type SharedReport = Rc<RefCell<BodyReport>>;
+
+/// Why a body stops before its end.
+#[derive(Debug)]
+pub enum Stopped {
+    /// It breaks its contract.
+    Refused(Refused),
+    /// Its sender broke off.
+    Gone(Box<dyn Error + Send + Sync>),
+    /// The process holds as many bytes as it may.
+    Overload,
+}
+
+impl<B> Gate<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// A gate that holds the body back until the inspector releases it.
+    pub fn enforce(inner: B, inspector: Inspector, budget: HeldBytes) -> Self {
+        Self::new(inner, Judging::Enforce(Box::new(inspector)), budget)
+    }
+
+    /// A gate that lets everything through and reports what it would have refused.
+    pub fn observe(inner: B, inspector: Inspector, budget: HeldBytes) -> Self {
+        Self::new(inner, Judging::Observe(Box::new(inspector)), budget)
+    }
+
+    /// A gate that stands open and counts.
+    pub fn open(inner: B, budget: HeldBytes) -> Self {
+        Self::new(inner, Judging::Over, budget)
+    }
+
+    fn new(inner: B, judging: Judging, budget: HeldBytes) -> Self {
+        Self {
+            inner,
+            judging,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            releasable: 0,
+            gone: 0,
+            ended: false,
+            budget,
+            report: SharedReport::default(),
+        }
+    }
+
+    /// What is known of the body, now and later.
+    pub fn report(&self) -> SharedReport {
+        self.report.clone()
+    }
+
+    /// Waits until the first bytes may go on, or the body has ended as it should.
+    ///
+    /// # Errors
+    /// Where the body is refused or breaks off before that: nobody has seen a byte of it.
+    pub async fn first_release(&mut self) -> Result<(), Stopped> {
+        poll_fn(|cx| {
+            while self.releasable == 0 && !self.ended && !matches!(self.judging, Judging::Observe(_) | Judging::Over) {
+                ready!(self.poll_inner(cx))?;
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// Gives the body back: what has not been read of it is nobody's.
+    pub fn into_inner(self) -> B {
+        self.inner
+    }
+
+    /// Takes one frame of the inner body, or its end.
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+        match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                // Trailers are not forwarded: nothing judges them.
+                if let Ok(data) = frame.into_data()
+                    && !data.is_empty()
+                {
+                    self.take(data)?;
+                }
+                // With a declared length the last frame ends the message, and nobody may ask for another.
+                if self.inner.is_end_stream() {
+                    self.end()?;
+                }
+            }
+            Some(Err(error)) => return Poll::Ready(Err(Stopped::Gone(error.into()))),
+            None => self.end()?,
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn take(&mut self, data: Bytes) -> Result<(), Stopped> {
+        let length = data.len() as u64;
+        self.report.borrow_mut().bytes += length;
+        let verdict = self.judge(|inspector| inspector.push(&data));
+        if matches!(self.judging, Judging::Enforce(_)) && !self.budget.grow(length) {
+            return Err(Stopped::Overload);
+        }
+        self.held.push_back(data);
+        self.held_bytes += length;
+        self.release(verdict)
+    }
+
+    fn end(&mut self) -> Result<(), Stopped> {
+        if self.ended {
+            return Ok(());
+        }
+        self.ended = true;
+        let verdict = self.judge(Inspector::finish);
+        let mut report = self.report.borrow_mut();
+        report.ended = true;
+        report.judged |= verdict.is_some();
+        drop(report);
+        self.release(verdict)
+    }
+
+    fn judge(&mut self, step: impl FnOnce(&mut Inspector) -> Result<u64, Refused>) -> Option<Result<u64, Refused>> {
+        let (Judging::Enforce(inspector) | Judging::Observe(inspector)) = &mut self.judging else { return None };
+        let begin = Instant::now();
+        let verdict = step(inspector);
+        let mut report = self.report.borrow_mut();
+        report.found = inspector.found();
+        report.judging += begin.elapsed();
+        if let Err(refused) = &verdict {
+            report.judged = true;
+            report.refused = Some(refused.clone());
+        }
+        Some(verdict)
+    }
+
+    fn release(&mut self, verdict: Option<Result<u64, Refused>>) -> Result<(), Stopped> {
+        match (&self.judging, verdict) {
+            (Judging::Enforce(_), Some(Ok(watermark))) => self.releasable = watermark - self.gone,
+            (Judging::Enforce(_), Some(Err(refused))) => return Err(Stopped::Refused(refused)),
+            (Judging::Observe(_), Some(Err(_))) => {
+                self.judging = Judging::Over;
+                self.releasable = self.held_bytes;
+            }
+            _ => self.releasable = self.held_bytes,
+        }
+        Ok(())
+    }
+
+    /// The next bytes that may go on.
+    fn next_released(&mut self) -> Option<Bytes> {
+        let mut frame = self.held.pop_front()?;
+        if self.releasable < frame.len() as u64 {
+            let now = frame.split_to(usize::try_from(self.releasable).unwrap_or(0));
+            self.held.push_front(std::mem::replace(&mut frame, now));
+        }
+        let length = frame.len() as u64;
+        self.releasable -= length;
+        self.held_bytes -= length;
+        self.gone += length;
+        self.budget.shrink(length);
+        Some(frame)
+    }
+}
+
+impl<B> Body for Gate<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = Stopped;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Stopped>>> {
+        let this = self.get_mut();
+        loop {
+            if this.releasable > 0
+                && let Some(data) = this.next_released()
+            {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            if this.ended {
+                return Poll::Ready(None);
+            }
+            ready!(this.poll_inner(cx))?;
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        (self.ended && self.held.is_empty()) || (!self.ended && self.held.is_empty() && self.inner.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.judging, self.inner.size_hint().exact()) {
+            _ if self.ended => SizeHint::with_exact(self.held_bytes),
+            (Judging::Observe(_) | Judging::Over, Some(coming)) => SizeHint::with_exact(self.held_bytes + coming),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refused) => write!(f, "{}: {}", refused.reason, refused.detail),
+            Self::Gone(error) => write!(f, "the sender broke off: {error}"),
+            Self::Overload => f.write_str("the process holds as many bytes as it may"),
+        }
+    }
+}
+
+impl Error for Stopped {}

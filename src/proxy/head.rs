@@ -1,0 +1,293 @@
+//! Heads: what a request's must be before anything else is asked, and how the ones that go on are built anew.
+//!
+//! Nothing is passed through. A field reaches the service, or the caller, because it was copied: hop-by-hop fields,
+//! identity fields in any spelling and framing fields never are, so the service cannot cut a message otherwise than
+//! avrogate did (RFC 9112, sections 6 and 11.2).
+
+use super::refusal::Refusal;
+use crate::policy::RequestPath;
+use crate::reason::Reason;
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, Response, Uri, Version, request, response};
+
+/// Names the request in logs, ours and the service's.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The caller's certificate in Envoy's form, for the service.
+pub const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+/// The caller's identity in Linkerd's form, for the service.
+pub const LINKERD_CLIENT_ID: HeaderName = HeaderName::from_static("l5d-client-id");
+/// The caller's identity, for the service.
+pub const PEER: HeaderName = HeaderName::from_static("avrogate-peer");
+
+const METHOD_MAX: usize = 32;
+const REQUEST_ID_MAX: usize = 128;
+
+/// How large a head may be.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadLimits {
+    /// Bytes of names and values.
+    pub bytes_max: usize,
+    /// Fields.
+    pub fields_max: usize,
+}
+
+/// Where a request goes: what of its head decides.
+#[derive(Debug)]
+pub struct Target<'h> {
+    /// The path that policy decides on and the service sees.
+    pub path: RequestPath<'h>,
+    /// Path and query, as they go on.
+    pub path_and_query: PathAndQuery,
+    /// The host that the caller named.
+    pub authority: Authority,
+}
+
+/// Checks what HTTP asks of a request's head and hyper does not.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check(head: &request::Parts, limits: HeadLimits) -> Result<Target<'_>, Refusal> {
+    if !matches!(head.version, Version::HTTP_11 | Version::HTTP_2) {
+        return Err(Refusal::new(Reason::VersionRefused, format!("{:?} is not spoken here", head.version)));
+    }
+    check_size(&head.headers, limits)?;
+    if head.method == Method::CONNECT || head.method == Method::TRACE || head.method.as_str().len() > METHOD_MAX {
+        return Err(Refusal::new(Reason::MethodRefused, "this method is refused on every route"));
+    }
+    if head.headers.contains_key(UPGRADE) || names_token(&head.headers, "upgrade") {
+        return Err(Refusal::new(Reason::UpgradeRefused, "the request asks to change the protocol"));
+    }
+    check_transfer_encoding(head)?;
+    check_expect(&head.headers)?;
+    let authority = authority(head)?;
+    let Some(path_and_query) = head.uri.path_and_query() else {
+        return Err(Refusal::new(Reason::PathAmbiguous, "the request has no path"));
+    };
+    let path = RequestPath::parse(path_and_query.path())
+        .map_err(|ambiguous| Refusal::new(Reason::PathAmbiguous, ambiguous.to_string()))?;
+    Ok(Target { path, path_and_query: path_and_query.clone(), authority })
+}
+
+fn check_size(headers: &HeaderMap, limits: HeadLimits) -> Result<(), Refusal> {
+    // Each cookie crumb of h2 counts: the service's parser will count it too.
+    if headers.len() > limits.fields_max {
+        let detail = format!("more than {} header fields", limits.fields_max);
+        return Err(Refusal::new(Reason::HeadTooLarge, detail));
+    }
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > limits.bytes_max {
+        let detail = format!("more than {} bytes of header fields", limits.bytes_max);
+        return Err(Refusal::new(Reason::HeadTooLarge, detail));
+    }
+    Ok(())
+}
+
+/// The only transfer coding is one final `chunked`, written plainly: anything else is read differently by someone.
+fn check_transfer_encoding(head: &request::Parts) -> Result<(), Refusal> {
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let fine = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    };
+    if fine { Ok(()) } else { Err(Refusal::new(Reason::TransferCodingRefused, "Transfer-Encoding is not `chunked` alone")) }
+}
+
+fn check_expect(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut expectations = headers.get_all(EXPECT).iter();
+    let fine = match (expectations.next(), expectations.next()) {
+        (None, _) => true,
+        (Some(expectation), None) => expectation.as_bytes().eq_ignore_ascii_case(b"100-continue"),
+        _ => false,
+    };
+    if fine { Ok(()) } else { Err(Refusal::new(Reason::ExpectationFailed, "Expect is not `100-continue` alone")) }
+}
+
+/// The host that the request is for: of an absolute target or `:authority`, else of exactly one Host field.
+fn authority(head: &request::Parts) -> Result<Authority, Refusal> {
+    let invalid = |detail: &str| Refusal::new(Reason::HostInvalid, detail);
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(_), Some(_)) => return Err(invalid("more than one Host")),
+        (host, _) => host.map(host_authority).transpose()?,
+    };
+    match (head.uri.authority(), host) {
+        (Some(authority), host) => {
+            if head.version == Version::HTTP_2 && host.is_some_and(|host| host != *authority) {
+                return Err(invalid(":authority and Host differ"));
+            }
+            if head.version == Version::HTTP_11 && !head.headers.contains_key(HOST) {
+                return Err(invalid("no Host"));
+            }
+            plain(authority.clone())
+        }
+        (None, Some(host)) => Ok(host),
+        (None, None) => Err(invalid("no Host")),
+    }
+}
+
+fn host_authority(host: &HeaderValue) -> Result<Authority, Refusal> {
+    let authority = Authority::try_from(host.as_bytes());
+    plain(authority.map_err(|_| Refusal::new(Reason::HostInvalid, "Host is not host[:port]"))?)
+}
+
+/// A host and perhaps a port: no user information, no list, no port that is no port.
+fn plain(authority: Authority) -> Result<Authority, Refusal> {
+    let text = authority.as_str();
+    let port = match text.rsplit_once(':') {
+        Some((_, port)) if !text.ends_with(']') => Some(port),
+        _ => None,
+    };
+    let port_fine = port.is_none_or(|port| port.parse::<u16>().is_ok() && port.bytes().all(|b| b.is_ascii_digit()));
+    let host = authority.host();
+    let host_fine = if host.starts_with('[') {
+        host.bytes().all(|b| b.is_ascii_hexdigit() || b"[]:.".contains(&b))
+    } else {
+        host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+    };
+    if port_fine && host_fine && !host.is_empty() && !text.contains('@') {
+        Ok(authority)
+    } else {
+        Err(Refusal::new(Reason::HostInvalid, "Host is not host[:port]"))
+    }
+}
+
+/// Whether the body is coded: any Content-Encoding but a plain `identity`.
+pub fn is_coded(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether the caller speaks gRPC and wants its status there.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|content_type| {
+        let rest = content_type.as_bytes().strip_prefix(b"application/grpc");
+        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    })
+}
+
+/// The caller's own request id, if it is one that a log can hold.
+pub fn request_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    (!id.is_empty() && id.len() <= REQUEST_ID_MAX).then_some(id)
+}
+
+/// The trace id of W3C's `traceparent`: 32 hex digits.
+pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get("traceparent")?.to_str().ok()?.get(3..35)?;
+    id.bytes().all(|b| b.is_ascii_hexdigit()).then_some(id)
+}
+
+/// What avrogate says to the service about the caller and the request.
+#[derive(Debug)]
+pub struct Added<'a> {
+    /// From the verified certificate.
+    pub identity: &'a [(HeaderName, HeaderValue)],
+    /// Its own if the caller sent none.
+    pub request_id: HeaderValue,
+    /// Answers are judged: they must come whole and uncoded.
+    pub judged_answer: bool,
+    /// The service speaks h2c, where the host is in the target.
+    pub h2: bool,
+}
+
+/// The head that goes to the service.
+pub fn to_service<B>(head: &request::Parts, target: &Target<'_>, added: Added<'_>, body: B) -> Request<B> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    let mut uri = http::uri::Parts::default();
+    uri.path_and_query = Some(target.path_and_query.clone());
+    if added.h2 {
+        uri.scheme = Some(Scheme::HTTP);
+        uri.authority = Some(target.authority.clone());
+        *request.version_mut() = Version::HTTP_2;
+    }
+    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_else(|_| Uri::from_static("/"));
+    let mut headers = HeaderMap::with_capacity(head.headers.len() + 4);
+    if !added.h2
+        && let Ok(host) = HeaderValue::from_str(target.authority.as_str())
+    {
+        headers.append(HOST, host);
+    }
+    for (name, value) in &head.headers {
+        let dropped = is_per_hop(name)
+            || is_ours(name)
+            || is_nominated(&head.headers, name)
+            || matches!(name.as_str(), "host" | "content-length" | "expect" | "x-request-id")
+            || (added.judged_answer && matches!(name.as_str(), "accept-encoding" | "range" | "if-range"));
+        if !dropped {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    if added.judged_answer {
+        headers.append(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    for (name, value) in added.identity {
+        headers.append(name.clone(), value.clone());
+    }
+    headers.append(REQUEST_ID, added.request_id);
+    *request.headers_mut() = headers;
+    request
+}
+
+/// The head of the service's answer as the caller gets it.
+pub fn to_caller<B>(head: &response::Parts, body: B) -> Response<B> {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = head.status;
+    let mut headers = HeaderMap::with_capacity(head.headers.len());
+    for (name, value) in &head.headers {
+        let dropped = is_per_hop(name)
+            || is_nominated(&head.headers, name)
+            || name == http::header::CONTENT_LENGTH
+            || name.as_str().starts_with("avrogate-");
+        if !dropped {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    *answer.headers_mut() = headers;
+    answer
+}
+
+/// Fields that are for one connection alone (RFC 9110, section 7.6.1), and trailers' announcement: none are forwarded.
+fn is_per_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
+
+/// Fields whose value the service believes because avrogate sets them, in every spelling: header names have no case, and
+/// a CGI-like service reads `_` as `-`.
+fn is_ours(name: &HeaderName) -> bool {
+    const OURS: [&str; 3] = ["x-forwarded-client-cert", "l5d-client-id", "x-request-id"];
+    let name = name.as_str();
+    let plain = |a: u8| if a == b'_' { b'-' } else { a };
+    let spells = |ours: &str| name.len() == ours.len() && name.bytes().map(plain).eq(ours.bytes());
+    matches!(name.as_bytes().first(), Some(b'x' | b'l' | b'a'))
+        && (OURS.into_iter().any(spells) || name.bytes().map(plain).take(9).eq(*b"avrogate-"))
+}
+
+/// Whether a Connection field takes this one out.
+fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.contains_key(CONNECTION) && names_token(headers, name.as_str())
+}
+
+fn names_token(headers: &HeaderMap, token: &str) -> bool {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .any(|option| option.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}

@@ -1,0 +1,148 @@
+//! A refusal as the caller sees it: problem details (RFC 9457) over HTTP, a status over gRPC.
+
+use crate::reason::Reason;
+use crate::wire::Refused;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Response, StatusCode};
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+/// The reason, where the answer is not the service's.
+pub const REASON: HeaderName = HeaderName::from_static("avrogate-reason");
+/// Whether the same call may be sent again.
+pub const RETRYABLE: HeaderName = HeaderName::from_static("avrogate-retryable");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// Why a request is refused, and what its caller is told beyond the reason.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The row of the reason table.
+    pub reason: Reason,
+    /// What is wrong with this request in particular.
+    pub detail: Box<str>,
+    /// The body that broke its contract, where that is the reason.
+    pub body: Option<BodyFault>,
+    /// The rule of the policy that denied, where one did. For the decision log: the caller is not told.
+    pub rule: Option<std::sync::Arc<str>>,
+}
+
+/// What is known of a body that broke its contract.
+#[derive(Debug)]
+pub struct BodyFault {
+    /// Why.
+    pub refused: Refused,
+    /// The subject, version and fingerprint of the schema it names.
+    pub schema: Option<(std::sync::Arc<str>, u32, u64)>,
+}
+
+impl Refusal {
+    /// A refusal with the sentence that says what is wrong with this request.
+    pub fn new(reason: Reason, detail: impl Into<Box<str>>) -> Self {
+        Self { reason, detail: detail.into(), body: None, rule: None }
+    }
+
+    /// The answer for a caller that speaks plain HTTP.
+    pub fn problem(&self) -> Response<Bytes> {
+        let row = self.reason.row();
+        let mut problem = Map::from_iter([
+            ("type".to_owned(), json!(format!("urn:avrogate:reason:{}", row.code))),
+            ("title".to_owned(), json!(row.title)),
+            ("status".to_owned(), json!(row.status)),
+            ("detail".to_owned(), json!(format!("{}. {}", capitalised(&self.detail), row.remedy))),
+            ("code".to_owned(), json!(row.code)),
+        ]);
+        if let Some(fault) = &self.body {
+            fault.describe(&mut problem);
+        }
+        let body = Value::Object(problem).to_string();
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        self.mark(headers);
+        response
+    }
+
+    /// The answer for a caller that speaks gRPC: the status in the head, no message.
+    pub fn grpc(&self) -> Response<Bytes> {
+        let row = self.reason.row();
+        let mut response = Response::new(Bytes::new());
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(row.grpc_status)));
+        let message = percent_encoded(&format!("{}: {}", row.code, self.detail));
+        if let Ok(message) = HeaderValue::from_str(&message) {
+            headers.insert(GRPC_MESSAGE, message);
+        }
+        self.mark(headers);
+        response
+    }
+
+    fn mark(&self, headers: &mut HeaderMap) {
+        let row = self.reason.row();
+        headers.insert(REASON, HeaderValue::from_static(row.code));
+        headers.insert(RETRYABLE, HeaderValue::from_static(if row.retryable { "true" } else { "false" }));
+        if row.retryable && matches!(row.status, 429 | 503) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+    }
+}
+
+impl BodyFault {
+    fn describe(&self, problem: &mut Map<String, Value>) {
+        if let Some(violation) = &self.refused.violation {
+            problem.insert("fault".to_owned(), json!(violation.fault.code()));
+            problem.insert("path".to_owned(), json!(violation.path.to_string()));
+            problem.insert("offset".to_owned(), json!(violation.offset));
+        }
+        if let Some((subject, version, fingerprint)) = &self.schema {
+            problem.insert("subject".to_owned(), json!(**subject));
+            problem.insert("version".to_owned(), json!(version));
+            problem.insert("fingerprint".to_owned(), json!(format!("{fingerprint:016x}")));
+        }
+    }
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// gRPC's `grpc-message`: bytes outside printable ASCII, and `%`, as `%XX`.
+fn percent_encoded(message: &str) -> String {
+    let mut encoded = String::with_capacity(message.len());
+    for byte in message.bytes() {
+        if (0x20..0x7f).contains(&byte) && byte != b'%' {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_an_answer_that_names_it() {
+        for reason in Reason::ALL {
+            let row = reason.row();
+            let answer = Refusal::new(*reason, "the colour is 100% \u{e9}").problem();
+            assert_eq!(answer.status().as_u16(), row.status);
+            assert_eq!(answer.headers()[&REASON], row.code);
+            let problem: Value = serde_json::from_slice(answer.body()).unwrap();
+            assert_eq!(problem["code"], row.code);
+            assert_eq!(problem["status"], row.status);
+
+            let answer = Refusal::new(*reason, "the colour is 100% \u{e9}").grpc();
+            assert_eq!(answer.status(), StatusCode::OK);
+            assert_eq!(answer.headers()[&GRPC_STATUS], row.grpc_status.to_string());
+            assert_eq!(answer.headers()[&GRPC_MESSAGE], format!("{}: the colour is 100%25 %C3%A9", row.code));
+        }
+    }
+}
