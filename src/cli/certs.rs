@@ -127,3 +127,48 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
     let _ = writeln!(io::stderr(), "avrogate: {error}");
     ExitCode::FAILURE
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Command, FromArgMatches};
+
+    fn parsed(line: &str) -> Result<CertsArgs, clap::Error> {
+        let command = CertsArgs::augment_args(Command::new("certs").no_binary_name(true));
+        command.clone().debug_assert();
+        CertsArgs::from_arg_matches(&command.try_get_matches_from(line.split_whitespace())?)
+    }
+
+    #[test]
+    fn what_makes_no_identity_is_refused_before_anything_is_written() {
+        for line in [
+            "dev",
+            "dev --workload shop",
+            "dev --workload shop/",
+            "dev --workload shop/a/b",
+            "dev --workload shop/a --trust-domain Cluster.Local",
+            "dev --workload shop/a --days 0",
+            "show",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_issued_is_shown_without_findings() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path().display();
+        let issue =
+            parsed(&format!("dev --directory {at} --workload shop/orders --workload shop/web --days 1")).unwrap();
+        assert_eq!(run(&issue), ExitCode::SUCCESS);
+        for (file, wanted) in [
+            ("shop-orders.crt", ExitCode::SUCCESS),
+            ("shop-web.crt", ExitCode::SUCCESS),
+            ("ca.crt", ExitCode::SUCCESS),
+            ("ca.key", ExitCode::FAILURE),
+            ("nothing", ExitCode::FAILURE),
+        ] {
+            assert_eq!(run(&parsed(&format!("show {at}/{file} --format json")).unwrap()), wanted, "{file}");
+        }
+    }
+}
