@@ -9,7 +9,7 @@ use super::routes::{Match, RouteTable, is_variable};
 use super::rules::{Rule, Rules, Source};
 use super::select::Catalogue;
 use crate::finding::{Finding, Place};
-use crate::identity::{PeerPattern, TrustDomain};
+use crate::identity::spiffe::{PeerPattern, TrustDomain};
 use crate::wire::{Contract, ContractLimits, SchemaSet, Schemas};
 use crate::yaml::{self, Spanned};
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -4,7 +4,7 @@ use super::document::Mode;
 use super::path::RequestPath;
 use super::routes::{Match, RouteTable};
 use super::rules::{Rules, Ruling};
-use crate::identity::PeerId;
+use crate::identity::spiffe::PeerId;
 use crate::reason::Reason;
 use crate::wire::{Contract, SchemaIndex, SchemaSet};
 use std::sync::Arc;

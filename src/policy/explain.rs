@@ -5,7 +5,7 @@ use super::document::{Action, Mode};
 use super::path::RequestPath;
 use super::routes::{Match, NoRoute};
 use super::rules::{Rule, Source};
-use crate::identity::PeerId;
+use crate::identity::spiffe::PeerId;
 use crate::reason::Reason;
 use serde::Serialize;
 use std::fmt;

@@ -5,7 +5,7 @@
 
 use super::document::{Action, Document, MatchEntry, Mode, PathEntry, PathKind, PeerEntry, RouteEntry};
 use super::{BodyRule, Decision, Policy, RequestPath, Verdict};
-use crate::identity::{PeerId, PeerPattern};
+use crate::identity::spiffe::{PeerId, PeerPattern};
 use crate::wire::SchemaIndex;
 use crate::yaml;
 use proptest::prelude::*;

@@ -7,7 +7,7 @@
 #![warn(clippy::indexing_slicing)]
 
 use super::document::Action;
-use crate::identity::{PeerId, PeerPattern};
+use crate::identity::spiffe::{PeerId, PeerPattern};
 use crate::wire::SchemaSet;
 use std::collections::HashMap;
 use std::sync::Arc;

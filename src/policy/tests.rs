@@ -3,7 +3,7 @@
 use super::*;
 use crate::avro::{Program, Schema};
 use crate::finding::Finding;
-use crate::identity::PeerId;
+use crate::identity::spiffe::PeerId;
 use crate::reason::Reason;
 use crate::wire::schemas::Lifecycle;
 use crate::wire::{Framing, OnInvalid, PublishedSchema, Schemas};
