@@ -10,6 +10,7 @@ pub mod proxy;
 pub mod reason;
 pub mod registry;
 pub mod telemetry;
+pub mod units;
 pub mod wire;
 pub mod yaml;
 
