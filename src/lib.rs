@@ -6,7 +6,7 @@ pub mod control;
 pub mod finding;
 pub mod identity;
 pub mod policy;
-pub mod proxy;
+mod proxy;
 pub mod reason;
 pub mod registry;
 pub mod telemetry;

@@ -1,10 +1,9 @@
 //! One generation of everything that decides on a request: loaded whole, never mixed with another.
 
-use super::config::Config;
 use crate::finding::Finding;
-use crate::identity::{ServerTls, Svid, TrustBundles};
+use crate::identity::ServerTls;
 use crate::policy::Policy;
-use crate::registry::{self, Programs};
+
 use crate::wire::Schemas;
 use std::sync::Arc;
 use std::time::SystemTime;
