@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod files;
 pub mod snapshot;
 
 pub use snapshot::Snapshot;
