@@ -62,6 +62,12 @@ impl TimeSpan {
 }
 
 impl Fraction {
+    /// From 0 to 1.
+    #[must_use]
+    pub fn ratio(self) -> f64 {
+        f64::from(self.per_million) / 1e6
+    }
+
     /// Of a million.
     #[must_use]
     pub const fn per_million(self) -> u32 {
@@ -159,6 +165,13 @@ impl fmt::Display for Fraction {
             0 => write!(f, "{whole}%"),
             _ => write!(f, "{whole}.{}%", format!("{part:04}").trim_end_matches('0')),
         }
+    }
+}
+
+impl From<Duration> for TimeSpan {
+    /// In whole milliseconds; what is shorter is one.
+    fn from(duration: Duration) -> Self {
+        Self::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     }
 }
 
