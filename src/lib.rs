@@ -9,6 +9,7 @@ pub mod policy;
 mod proxy;
 pub mod reason;
 pub mod registry;
+pub mod sidecar;
 pub mod telemetry;
 pub mod units;
 pub mod wire;

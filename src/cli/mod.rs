@@ -1,11 +1,44 @@
-//! The command line.
+//! The command line: what a person or a pipeline runs.
+//!
+//! Exit codes: 0 done, 1 failure, 2 usage, 100 findings.
 
-pub mod certs;
+mod certs;
+mod demo;
+mod run;
 
+use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Runs the command.
+/// The service-mesh sidecar that reads Avro.
+///
+/// Stands beside one service: terminates mutual TLS, checks the caller's SPIFFE identity against policy, judges Avro
+/// bodies against their schemas in flight, and forwards only what passed.
+#[derive(Debug, Parser)]
+#[command(name = "avrogate", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the sidecar until it is told to end.
+    Run(run::Args),
+    /// Shows what avrogate does: a sidecar, a service, and callers good and bad.
+    Demo(demo::Args),
+    /// Makes certificates for development, and reads certificates.
+    Certs(certs::CertsArgs),
+}
+
+/// Exit code of a check that found something.
+pub(crate) const FINDINGS: u8 = 100;
+
+/// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Certs(args) => certs::run(&args),
+    }
 }

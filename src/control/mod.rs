@@ -3,6 +3,8 @@
 pub mod admin;
 pub mod config;
 pub mod files;
+pub mod pages;
 pub mod snapshot;
 
+pub use admin::{AdminPages, serve as serve_admin};
 pub use snapshot::Snapshot;

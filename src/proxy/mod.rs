@@ -12,9 +12,6 @@ mod service;
 mod told;
 mod worker;
 
-pub(crate) use accept::{Accepted, Channel, accept};
-pub(crate) use gate::{BodyReport, Gate, SharedReport, Stopped};
-pub(crate) use head::HeadLimits;
-pub(crate) use held::{HeldBytes, HeldLedger};
-pub(crate) use refusal::{BodyFault, REASON, RETRYABLE, Refusal};
-pub(crate) use worker::{Connection, Limits, Shared, Worker, run as run_worker};
+pub(crate) use accept::{Channel, accept};
+pub(crate) use held::HeldLedger;
+pub(crate) use worker::{Limits, Shared, run as run_worker};

@@ -198,13 +198,13 @@ async fn attend(worker: Rc<Worker>, accepted: Accepted) {
     };
     let metrics = &worker.shared.metrics;
     metrics.handshake_done(TlsParameters::of(tls));
-    let own_id = snapshot.own_id.clone();
+    let own_id = snapshot.svid.id.clone();
     let h2 = tls.alpn_protocol() == Some(b"h2");
     drop(snapshot);
     tracing::debug!(%address, peer = peer.id.as_ref().map_or("none", PeerId::as_str), h2, "connection open");
     metrics.connections.inc();
     metrics.connections_open.inc();
-    let identity_fields = identity_fields(&peer, &own_id);
+    let identity_fields = identity_fields(&peer, own_id.as_str());
     let activity = Rc::new(Activity::new(!h2));
     let connection = Rc::new(Connection { worker: worker.clone(), peer, identity_fields, activity: activity.clone() });
     converse(&worker, connection, stream, h2, activity).await;

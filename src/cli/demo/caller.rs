@@ -7,7 +7,10 @@ use http::{Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,7 +41,7 @@ impl Caller {
     /// The same caller without its certificate.
     pub(super) fn without_certificate(&self) -> Self {
         let mut config = (*self.config).clone();
-        config.client_auth_cert_resolver = Arc::new(rustls::client::ResolvesClientCert::no_cert());
+        config.client_auth_cert_resolver = Arc::new(NoCertificate);
         Self { config: Arc::new(config), sidecar: self.sidecar }
     }
 
@@ -59,5 +62,19 @@ impl Caller {
             Err(error) => return Err(connection.await?.err().unwrap_or(error).into()),
         };
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+    }
+}
+
+/// Has nothing to show when it is asked for a certificate.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }

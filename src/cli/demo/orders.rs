@@ -143,9 +143,9 @@ fn caller(headers: &HeaderMap) -> &str {
     peer.and_then(|peer| peer.rsplit('/').next()).unwrap_or("nobody")
 }
 
-fn summary(fields: &[(String, Value)]) -> (String, &str, usize) {
+fn summary(fields: &[(String, Value)]) -> (String, String, usize) {
     let field = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
-    let text = |value| if let Some(Value::String(text)) = value { text.as_str() } else { "?" };
+    let text = |value: Option<&Value>| if let Some(Value::String(text)) = value { text.clone() } else { "?".into() };
     let lines = if let Some(Value::Array(lines)) = field("lines") { lines.len() } else { 0 };
-    (text(field("id")).into(), text(field("customer")), lines)
+    (text(field("id")), text(field("customer")), lines)
 }
