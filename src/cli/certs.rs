@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 /// Issues certificates for development; shows what a certificate file says.
 #[derive(Debug, Args)]
-pub struct CertsArgs {
+pub(super) struct CertsArgs {
     #[command(subcommand)]
     command: CertsCommand,
 }
@@ -65,7 +65,7 @@ const FINDINGS: u8 = 100;
 
 /// Runs the command.
 #[must_use]
-pub fn run(args: &CertsArgs) -> ExitCode {
+pub(super) fn run(args: &CertsArgs) -> ExitCode {
     match &args.command {
         CertsCommand::Dev(args) => dev(args),
         CertsCommand::Show(args) => show(args),
