@@ -95,9 +95,9 @@ impl DecisionLog {
 
 impl Decisions {
     /// Hands a record over, if the log wants it; drops and counts it if there is no room.
-    pub fn offer(&self, record: Record) {
+    pub fn offer(&self, record: &Record) {
         let wanted = record.is_notable() || hash(&record.request_id) < self.pass_threshold;
-        if wanted && self.queue.try_send(Message::Record(Box::new(record))).is_err() {
+        if wanted && self.queue.try_send(Message::Record(Box::new(record.clone()))).is_err() {
             self.metrics.decisions_dropped.inc();
         }
     }
@@ -322,7 +322,7 @@ mod tests {
         let settings = DecisionSettings { passes, ..DecisionSettings::default() };
         let log = DecisionLog::start(settings, Arc::default(), Box::new(sink.clone())).unwrap();
         let decisions = log.decisions();
-        records.into_iter().for_each(|record| decisions.offer(record));
+        records.into_iter().for_each(|record| decisions.offer(&record));
         log.finish(Duration::from_secs(10));
         let bytes = sink.0.lock().unwrap().clone();
         (String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect(), decisions.recent())
@@ -423,7 +423,7 @@ mod tests {
         let (_keep, stuck) = mpsc::channel();
         let log = DecisionLog::start(settings, metrics.clone(), Box::new(Stuck(stuck))).unwrap();
         let decisions = log.decisions();
-        (0..100).for_each(|_| decisions.offer(refused()));
+        (0..100).for_each(|_| decisions.offer(&refused()));
         // Four wait and at most one is being written.
         assert!((95..=96).contains(&metrics.decisions_dropped.get()), "{}", metrics.decisions_dropped.get());
         log.finish(Duration::from_millis(20));

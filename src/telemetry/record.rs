@@ -251,6 +251,7 @@ pub(super) mod tests {
         let refused = Refused {
             reason: Reason::DatumInvalid,
             detail: "lines[3].sku: more than 32 bits".into(),
+            schema: None,
             violation: Some(Box::new(violation)),
         };
         let mut record = passed();
