@@ -6,10 +6,11 @@ pub mod control;
 pub mod finding;
 pub mod identity;
 pub mod policy;
-pub mod proxy;
+mod proxy;
 pub mod reason;
 pub mod registry;
 pub mod telemetry;
+pub mod units;
 pub mod wire;
 pub mod yaml;
 

@@ -10,25 +10,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// A connection on its way to its worker.
 #[derive(Debug)]
-pub struct Accepted {
+pub(crate) struct Accepted {
     /// The socket, bound to no runtime.
-    pub stream: std::net::TcpStream,
+    pub(crate) stream: std::net::TcpStream,
     /// The caller's address.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Its place among the connections of the process, given back when it is dropped.
-    pub slot: Slot,
+    pub(crate) slot: Slot,
 }
 
 /// A connection's place, in the process and with its worker.
 #[derive(Debug)]
-pub struct Slot {
+pub(crate) struct Slot {
     _process: OwnedSemaphorePermit,
     worker: Arc<AtomicUsize>,
 }
 
 /// The way to one worker.
 #[derive(Debug)]
-pub struct Channel {
+pub(crate) struct Channel {
     to: mpsc::UnboundedSender<Accepted>,
     open: Arc<AtomicUsize>,
 }
@@ -39,7 +39,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 impl Channel {
     /// A way to a worker, and its other end. It holds no more than the process may have connections.
     #[must_use]
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<Accepted>) {
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Accepted>) {
         let (to, from) = mpsc::unbounded_channel();
         (Self { to, open: Arc::default() }, from)
     }
@@ -52,7 +52,7 @@ impl Drop for Slot {
 }
 
 /// Accepts until it is dropped. At `connections_max` it waits: callers wait in the listener's backlog.
-pub async fn accept(listener: TcpListener, workers: Vec<Channel>, connections_max: usize) {
+pub(crate) async fn accept(listener: TcpListener, workers: Vec<Channel>, connections_max: usize) {
     let places = Arc::new(Semaphore::new(connections_max));
     loop {
         let Ok(process) = places.clone().acquire_owned().await else { return };

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// What a connection is doing.
 #[derive(Debug)]
-pub struct Activity {
+pub(crate) struct Activity {
     /// Requests that have begun and not ended.
     requests: Cell<u32>,
     /// The first byte since the last request: the begin of a head. Only h1 knows; h2 sends frames at any time.
@@ -22,35 +22,35 @@ pub struct Activity {
 
 /// A request that goes on.
 #[derive(Debug)]
-pub struct Busy(Rc<Activity>);
+pub(crate) struct Busy(Rc<Activity>);
 
 /// A stream that tells when something comes.
 #[derive(Debug)]
-pub struct Watched<S> {
+pub(crate) struct Watched<S> {
     stream: S,
     activity: Rc<Activity>,
 }
 
 impl Activity {
     /// Of a connection that has just been made.
-    pub fn new(h1: bool) -> Self {
+    pub(crate) fn new(h1: bool) -> Self {
         Self { requests: Cell::new(0), head_begun: Cell::new(None), idle_since: Cell::new(Instant::now()), h1 }
     }
 
     /// A request begins.
-    pub fn busy(self: &Rc<Self>) -> Busy {
+    pub(crate) fn busy(self: &Rc<Self>) -> Busy {
         self.requests.set(self.requests.get() + 1);
         self.head_begun.set(None);
         Busy(self.clone())
     }
 
     /// When the head began that has not ended.
-    pub fn head_begun(&self) -> Option<Instant> {
+    pub(crate) fn head_begun(&self) -> Option<Instant> {
         self.head_begun.get()
     }
 
     /// Since when there is no request.
-    pub fn idle_since(&self) -> Option<Instant> {
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
         (self.requests.get() == 0).then(|| self.idle_since.get())
     }
 
@@ -70,7 +70,7 @@ impl Drop for Busy {
 
 impl<S> Watched<S> {
     /// Watches a stream.
-    pub fn new(stream: S, activity: Rc<Activity>) -> Self {
+    pub(crate) fn new(stream: S, activity: Rc<Activity>) -> Self {
         Self { stream, activity }
     }
 }

@@ -10,7 +10,7 @@
 //! ends in one [`Record`](crate::telemetry::Record).
 
 use super::gate::{Gate, Stopped};
-use super::head::{self, Added, Target};
+use super::head::{self, Added};
 use super::refusal::{BodyFault, Refusal};
 use super::reply::Reply;
 use super::service::{Answer, Unanswered};
@@ -39,13 +39,13 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Where the caller broke off inside its body: there is nobody to answer, and the connection ends.
-pub async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Result<Response<Reply>, Gone> {
+pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Result<Response<Reply>, Gone> {
     let now = connection.worker.snapshot();
     let (head, body) = request.into_parts();
     let mut told = Told::begin(&connection, &now, &head);
     let mut body = Some(body);
     match pass(&connection, &now, &head, &mut body, &mut told).await {
-        Ok((head, answer)) => Ok(told.passes(head, answer)),
+        Ok((head, answer)) => Ok(told.passes(&head, answer)),
         Err(End::Gone) => {
             told.gone();
             Err(Gone)
@@ -62,7 +62,7 @@ pub async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Re
 
 /// The caller is gone.
 #[derive(Debug)]
-pub struct Gone;
+pub(crate) struct Gone;
 
 /// Why a request does not pass.
 enum End {
@@ -82,9 +82,7 @@ async fn pass(
     let target = head::check(head, limits.head)?;
 
     // Who may go where.
-    let Some(route) = now.policy.route(head.method.as_str(), &target.path) else {
-        return Err(Refusal::new(Reason::RouteUnknown, "no route matches this method and path").into());
-    };
+    let route = now.policy.route(head.method.as_str(), &target.path).map(|route| &**route);
     told.routed(route);
     let permit = authorise(connection, now, route, told)?;
 
@@ -95,17 +93,20 @@ async fn pass(
     };
     told.reads(gate.report());
     let released = timeout(limits.body_time_max, gate.first_release()).await;
-    if let Err(end) = released.map_err(|_| late_body(limits.body_time_max)).and_then(|released| released.map_err(|stopped| stop(now, stopped))) {
+    if let Err(end) = released
+        .map_err(|_| late_body(limits.body_time_max))
+        .and_then(|released| released.map_err(|stopped| stop(now, stopped)))
+    {
         *body = Some(gate.into_inner());
         return Err(end);
     }
 
     // The service. From here on it may have acted.
-    let deadline = Instant::now() + route.request_time_max.unwrap_or(limits.request_time_max);
-    let request = head::to_service(head, &target, added(connection, route, &target, told), gate);
-    told.forwards();
+    let begin = Instant::now();
+    let deadline = begin + route.and_then(|route| route.request_timeout).unwrap_or(limits.request_time_max);
+    let request = head::to_service(head, &target, added(connection, route, told), gate);
+    told.forwards(begin);
     let (answer_head, answer) = forward(connection, permit, request, deadline).await?.into_parts();
-    told.answered(answer_head.status);
 
     // What it answers.
     let mut gate = answer_gate(connection, now, route, &head.method, &answer_head, answer)?;
@@ -114,15 +115,26 @@ async fn pass(
         Ok(Ok(())) => Ok((answer_head, gate)),
         Ok(Err(Stopped::Refused(refused))) => Err(answer_refusal(now, refused).into()),
         Ok(Err(Stopped::Gone(error))) => Err(service_failed(&error)),
-        Ok(Err(Stopped::Overload)) => Err(Refusal::new(Reason::AnswerInvalid, "no memory is left to judge the answer").into()),
+        Ok(Err(Stopped::Overload)) => {
+            Err(Refusal::new(Reason::AnswerInvalid, "no memory is left to judge the answer").into())
+        }
         Err(_) => Err(Refusal::new(Reason::ServiceTimeout, "the service did not finish its answer in time").into()),
     }
 }
 
 /// Whether this caller may use this route. Decided on the head alone: a denied body is never read.
-fn authorise(connection: &Connection, now: &Snapshot, route: &Route, told: &mut Told) -> Result<Permit, Refusal> {
+fn authorise(
+    connection: &Connection,
+    now: &Snapshot,
+    route: Option<&Route>,
+    told: &mut Told,
+) -> Result<Permit, Refusal> {
     let peer = connection.peer.id.as_ref();
-    match now.policy.authorise(peer.ok(), route) {
+    let decision = match route {
+        Some(route) => now.policy.authorise(peer.ok(), route),
+        None => now.policy.without_route(),
+    };
+    match decision {
         Decision::Permitted(permit) => {
             told.permitted(&permit);
             Ok(permit)
@@ -133,10 +145,11 @@ fn authorise(connection: &Connection, now: &Snapshot, route: &Route, told: &mut 
         }
         Decision::Denied(denial) => {
             told.denied(&denial);
-            match peer {
-                Err(reason) => Err(Refusal::new(*reason, "the connection's certificate names no caller")),
-                Ok(peer) => Err(Refusal::new(Reason::PolicyDenied, format!("{peer} may not use this route"))),
-            }
+            Err(match peer {
+                Err(reason) => Refusal::new(*reason, "the certificate of this connection names no caller"),
+                Ok(_) if route.is_none() => Refusal::new(denial.reason, "no route matches this method and path"),
+                Ok(peer) => Refusal::new(denial.reason, format!("{peer} may not use this route")),
+            })
         }
     }
 }
@@ -145,13 +158,15 @@ fn authorise(connection: &Connection, now: &Snapshot, route: &Route, told: &mut 
 fn request_gate(
     connection: &Connection,
     now: &Arc<Snapshot>,
-    route: &Route,
+    route: Option<&Route>,
     permit: &Permit,
     head: &request::Parts,
     body: Incoming,
     told: &mut Told,
 ) -> Result<Gate<Incoming>, Refusal> {
     let budget = connection.worker.hold();
+    // Without a route only a process that runs dry comes here.
+    let Some(route) = route else { return Ok(Gate::open(body, budget)) };
     match &route.request {
         BodyRule::Unvalidated => Ok(Gate::open(body, budget)),
         BodyRule::Empty if body.is_end_stream() => Ok(Gate::open(body, budget)),
@@ -164,7 +179,7 @@ fn request_gate(
             told.unless_dry(route, refusal).map(|()| Gate::open(body, budget))
         }
         BodyRule::Contract(contract) => {
-            let inspector = Inspector::new(contract.clone(), now.schemas.clone(), permit.sendable());
+            let inspector = Inspector::new(contract.clone(), now.schemas.clone(), permit.schemas().cloned());
             Ok(match enforced(route, contract) {
                 true => Gate::enforce(body, inspector, budget),
                 false => Gate::observe(body, inspector, budget),
@@ -177,11 +192,11 @@ fn enforced(route: &Route, contract: &Contract) -> bool {
     route.mode == Mode::Enforce && contract.on_invalid == OnInvalid::Reject
 }
 
-fn added<'c>(connection: &'c Connection, route: &Route, _target: &Target<'_>, told: &Told) -> Added<'c> {
+fn added<'c>(connection: &'c Connection, route: Option<&Route>, told: &Told) -> Added<'c> {
     Added {
         identity: &connection.identity_fields,
         request_id: told.request_id(),
-        judged_answer: route.response.is_some() || route.errors.is_some(),
+        judged_answer: route.is_some_and(|route| route.response.is_some() || route.errors.is_some()),
         h2: connection.worker.service.is_h2(),
     }
 }
@@ -212,14 +227,17 @@ async fn forward(
 fn answer_gate(
     connection: &Connection,
     now: &Arc<Snapshot>,
-    route: &Route,
+    route: Option<&Route>,
     method: &Method,
     head: &response::Parts,
     answer: Answer,
 ) -> Result<Gate<Answer>, Refusal> {
     let budget = connection.worker.hold();
-    let contract = if head.status.is_success() { &route.response } else { &route.errors };
-    let Some(contract) = contract.as_ref().filter(|_| has_content(method, head.status, &answer)) else {
+    let contract = route.and_then(|route| {
+        let contract = if head.status.is_success() { &route.response } else { &route.errors };
+        contract.as_ref().map(|contract| (route, contract))
+    });
+    let Some((route, contract)) = contract.filter(|_| has_content(method, head.status, &answer)) else {
         return Ok(Gate::open(answer, budget));
     };
     let wrong = if head::is_coded(&head.headers) {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 /// The body of every answer.
 #[derive(Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     body: ReplyBody,
     /// Until it is told.
     told: Option<Told>,
@@ -27,13 +27,13 @@ enum ReplyBody {
 
 impl Reply {
     /// An answer of avrogate's own.
-    pub fn own(body: Bytes, told: Told) -> Self {
+    pub(crate) fn own(body: Bytes, told: Told) -> Self {
         let body = (!body.is_empty()).then_some(body);
         Self { body: ReplyBody::Own(body), told: Some(told) }
     }
 
     /// The service's answer.
-    pub fn service(body: Gate<Answer>, told: Told) -> Self {
+    pub(crate) fn service(body: Gate<Answer>, told: Told) -> Self {
         Self { body: ReplyBody::Service(body), told: Some(told) }
     }
 

@@ -16,11 +16,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, request, response};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// One request's record on its way.
 #[derive(Debug)]
-pub struct Told(Box<Telling>);
+pub(crate) struct Told(Box<Telling>);
 
 #[derive(Debug)]
 struct Telling {
@@ -36,7 +36,7 @@ struct Telling {
 
 impl Told {
     /// A request begins.
-    pub fn begin(connection: &Rc<Connection>, now: &Arc<Snapshot>, head: &request::Parts) -> Self {
+    pub(crate) fn begin(connection: &Rc<Connection>, now: &Arc<Snapshot>, head: &request::Parts) -> Self {
         let request_id = match head::request_id(&head.headers) {
             Some(id) => id.into(),
             None => connection.worker.new_request_id(),
@@ -57,12 +57,13 @@ impl Told {
     }
 
     /// The request's own id, or ours.
-    pub fn request_id(&self) -> HeaderValue {
+    pub(crate) fn request_id(&self) -> HeaderValue {
         HeaderValue::from_str(&self.0.record.request_id).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 
-    /// It has a route.
-    pub fn routed(&mut self, route: &Route) {
+    /// It has a route, or none.
+    pub(crate) fn routed(&mut self, route: Option<&Route>) {
+        let Some(route) = route else { return };
         let record = &mut self.0.record;
         record.route = Some(route.name.clone());
         record.mode = mode(route, None);
@@ -72,19 +73,20 @@ impl Told {
     }
 
     /// It may pass.
-    pub fn permitted(&mut self, permit: &Permit) {
+    pub(crate) fn permitted(&mut self, permit: &Permit) {
         self.decided(Decision::Allowed, permit.rule().cloned());
     }
 
     /// It may not pass.
-    pub fn denied(&mut self, denial: &Denial) {
+    pub(crate) fn denied(&mut self, denial: &Denial) {
         self.decided(Decision::Denied, denial.rule.clone());
     }
 
     /// It may not pass, and does, since its route runs dry.
-    pub fn would_deny(&mut self, denial: &Denial) {
+    pub(crate) fn would_deny(&mut self, denial: &Denial) {
         let reason = self.0.connection.peer.id.as_ref().err().copied().unwrap_or(denial.reason);
         self.would_refuse(reason);
+        self.0.record.mode = Mode::DryRun;
         self.denied(denial);
     }
 
@@ -99,7 +101,7 @@ impl Told {
     ///
     /// # Errors
     /// The refusal, where it is carried out.
-    pub fn unless_dry(&mut self, route: &Route, refusal: Refusal) -> Result<(), Refusal> {
+    pub(crate) fn unless_dry(&mut self, route: &Route, refusal: Refusal) -> Result<(), Refusal> {
         if route.mode == policy::Mode::Enforce {
             return Err(refusal);
         }
@@ -113,22 +115,22 @@ impl Told {
     }
 
     /// Its body is read.
-    pub fn reads(&mut self, report: SharedReport) {
+    pub(crate) fn reads(&mut self, report: SharedReport) {
         self.0.request = Some(report);
     }
 
     /// Its answer is read.
-    pub fn relays(&mut self, report: SharedReport) {
+    pub(crate) fn relays(&mut self, report: SharedReport) {
         self.0.response = Some(report);
     }
 
     /// It goes to the service; building its head took since `since`.
-    pub fn forwards(&mut self, since: Instant) {
+    pub(crate) fn forwards(&mut self, since: Instant) {
         self.0.record.phases.forward = since.elapsed();
     }
 
     /// The answer to a request that passed. Told when the answer is over.
-    pub fn passes(mut self, head: &response::Parts, answer: Gate<Answer>) -> Response<Reply> {
+    pub(crate) fn passes(mut self, head: &response::Parts, answer: Gate<Answer>) -> Response<Reply> {
         self.0.record.outcome = Outcome::Passed;
         self.0.record.status = Some(head.status.as_u16());
         let grpc_status = head.headers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
@@ -137,7 +139,7 @@ impl Told {
     }
 
     /// The answer to a request that did not pass. Told when the answer is over.
-    pub fn refuses(mut self, refusal: Refusal, answer: Response<Bytes>) -> Response<Reply> {
+    pub(crate) fn refuses(mut self, refusal: Refusal, answer: Response<Bytes>) -> Response<Reply> {
         let record = &mut self.0.record;
         record.outcome = match refusal.reason {
             Reason::ServiceUnreachable | Reason::ServiceFailed | Reason::ServiceTimeout => Outcome::Failed,
@@ -151,12 +153,12 @@ impl Told {
     }
 
     /// The caller has its whole answer.
-    pub fn ended(mut self) {
+    pub(crate) fn ended(mut self) {
         self.0.tell();
     }
 
     /// The answer was cut.
-    pub fn cut(mut self, stopped: &Stopped) {
+    pub(crate) fn cut(mut self, stopped: &Stopped) {
         let record = &mut self.0.record;
         (record.outcome, record.reason) = match stopped {
             Stopped::Refused(_) => (Outcome::Refused, Some(Reason::AnswerInvalid)),
@@ -167,7 +169,7 @@ impl Told {
     }
 
     /// The caller went away.
-    pub fn gone(self) {
+    pub(crate) fn gone(self) {
         drop(self);
     }
 }

@@ -10,13 +10,15 @@ use super::service::{LocalExecutor, Service};
 use crate::control::Snapshot;
 use crate::control::config::{Config, ServiceConfig};
 use crate::identity::{HandshakeFault, Peer, PeerId, TlsParameters};
-use crate::telemetry::{Teller, Telemetry};
+use crate::telemetry::{Decisions, Metrics, Teller};
 use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::cell::Cell;
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,56 +32,66 @@ use tokio_rustls::server::TlsStream;
 
 /// What all workers share.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// The generation that the next request is judged by.
-    pub snapshot: ArcSwap<Snapshot>,
+    pub(crate) snapshot: ArcSwap<Snapshot>,
     /// Bytes that bodies hold.
-    pub held: Arc<HeldLedger>,
-    /// Where records end.
-    pub telemetry: Arc<Telemetry>,
+    pub(crate) held: Arc<HeldLedger>,
+    /// Where records are counted.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Where records are written.
+    pub(crate) decisions: Decisions,
     /// Limits of connections and requests.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// The service.
-    pub service: ServiceConfig,
+    pub(crate) service: ServiceConfig,
     /// True once the process is going away.
-    pub draining: watch::Receiver<bool>,
+    pub(crate) draining: watch::Receiver<bool>,
 }
 
 /// Limits of a connection and of each request on it.
 #[derive(Debug, Clone, Copy)]
 #[expect(missing_docs, reason = "each is explained where the bootstrap is documented")]
-pub struct Limits {
-    pub head: HeadLimits,
-    pub handshake_time_max: Duration,
-    pub head_time_max: Duration,
-    pub body_time_max: Duration,
-    pub connect_time_max: Duration,
-    pub first_byte_time_max: Duration,
-    pub request_time_max: Duration,
-    pub idle_time_max: Duration,
+pub(crate) struct Limits {
+    pub(crate) head: HeadLimits,
+    pub(crate) handshake_time_max: Duration,
+    pub(crate) head_time_max: Duration,
+    pub(crate) body_time_max: Duration,
+    pub(crate) connect_time_max: Duration,
+    pub(crate) first_byte_time_max: Duration,
+    pub(crate) request_time_max: Duration,
+    pub(crate) idle_time_max: Duration,
 }
 
 /// One thread's part of the sidecar.
 #[derive(Debug)]
-pub struct Worker {
+pub(crate) struct Worker {
     shared: Arc<Shared>,
     /// Limits of connections and requests.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// The service, over this worker's own connections.
-    pub service: Rc<Service>,
+    pub(crate) service: Rc<Service>,
     /// This worker's shard of the metrics.
-    pub teller: Teller,
+    pub(crate) teller: Teller,
+    ids: RequestIds,
+}
+
+/// Request ids that no other worker, and no other process, gives.
+#[derive(Debug)]
+struct RequestIds {
+    prefix: u64,
+    next: Cell<u64>,
 }
 
 /// One caller's connection.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// Its thread.
-    pub worker: Rc<Worker>,
+    pub(crate) worker: Rc<Worker>,
     /// Who calls.
-    pub peer: Peer,
+    pub(crate) peer: Peer,
     /// What the service is told of the caller, made once.
-    pub identity_fields: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) identity_fields: Vec<(HeaderName, HeaderValue)>,
     activity: Rc<Activity>,
 }
 
@@ -90,7 +102,7 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// Runs a worker on this thread until its channel closes and its connections have ended.
-pub fn run(shared: Arc<Shared>, mut accepted: mpsc::UnboundedReceiver<Accepted>) -> std::io::Result<()> {
+pub(crate) fn run(shared: Arc<Shared>, mut accepted: mpsc::UnboundedReceiver<Accepted>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async {
@@ -98,7 +110,8 @@ pub fn run(shared: Arc<Shared>, mut accepted: mpsc::UnboundedReceiver<Accepted>)
         let worker = Rc::new(Worker {
             limits,
             service: Rc::new(Service::new(shared.service.clone(), limits.connect_time_max)),
-            teller: shared.telemetry.teller(),
+            teller: Teller::new(shared.metrics.clone(), shared.decisions.clone()),
+            ids: RequestIds::new(),
             shared,
         });
         while let Some(connection) = accepted.recv().await {
@@ -113,7 +126,7 @@ pub fn run(shared: Arc<Shared>, mut accepted: mpsc::UnboundedReceiver<Accepted>)
 impl Limits {
     /// The limits of a configuration.
     #[must_use]
-    pub fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         let (limits, timeouts) = (&config.limits, &config.timeouts);
         Self {
             head: HeadLimits { bytes_max: limits.head_bytes, fields_max: limits.head_fields },
@@ -130,19 +143,34 @@ impl Limits {
 
 impl Worker {
     /// The generation of this moment.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()
     }
 
+    /// An id for a request that came without.
+    pub(crate) fn new_request_id(&self) -> Box<str> {
+        let next = self.ids.next.get();
+        self.ids.next.set(next.wrapping_add(1));
+        format!("{:016x}{next:016x}", self.ids.prefix).into()
+    }
+
     /// A share of the bytes that the process may hold.
-    pub fn hold(&self) -> HeldBytes {
+    pub(crate) fn hold(&self) -> HeldBytes {
         HeldBytes::of(&self.shared.held)
+    }
+}
+
+impl RequestIds {
+    fn new() -> Self {
+        // The standard library's hasher keys are random and cost no dependency.
+        let random = || RandomState::new().hash_one(0);
+        Self { prefix: random(), next: Cell::new(random() >> 16) }
     }
 }
 
 impl Connection {
     /// A request begins; it ends when the guard is dropped.
-    pub fn busy(&self) -> super::activity::Busy {
+    pub(crate) fn busy(&self) -> super::activity::Busy {
         self.activity.busy()
     }
 }
@@ -168,17 +196,19 @@ async fn attend(worker: Rc<Worker>, accepted: Accepted) {
         let fault = HandshakeFault::Internal;
         return refuse_handshake(&worker, address, fault, &"the verified leaf cannot be read");
     };
-    worker.teller.handshake(TlsParameters::of(tls));
+    let metrics = &worker.shared.metrics;
+    metrics.handshake_done(TlsParameters::of(tls));
     let own_id = snapshot.own_id.clone();
     let h2 = tls.alpn_protocol() == Some(b"h2");
     drop(snapshot);
     tracing::debug!(%address, peer = peer.id.as_ref().map_or("none", PeerId::as_str), h2, "connection open");
-    let open = worker.teller.connection_open();
+    metrics.connections.inc();
+    metrics.connections_open.inc();
     let identity_fields = identity_fields(&peer, &own_id);
     let activity = Rc::new(Activity::new(!h2));
     let connection = Rc::new(Connection { worker: worker.clone(), peer, identity_fields, activity: activity.clone() });
     converse(&worker, connection, stream, h2, activity).await;
-    drop(open);
+    metrics.connections_open.dec();
 }
 
 /// Serves requests until the caller, a limit or the end of the process ends the connection.
@@ -271,7 +301,7 @@ fn refuse_handshake(
     fault: HandshakeFault,
     error: &dyn std::fmt::Display,
 ) {
-    worker.teller.handshake_failed(fault);
+    worker.shared.metrics.handshake_failed(fault);
     tracing::info!(%address, reason = fault.code(), %error, "TLS handshake failed");
 }
 

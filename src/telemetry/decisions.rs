@@ -94,7 +94,7 @@ impl DecisionLog {
 }
 
 impl Decisions {
-    /// Hands a record over, if the log wants it; drops and counts it if there is no room.
+    /// Hands a copy of a record over, if the log wants it; drops and counts it if there is no room.
     pub fn offer(&self, record: &Record) {
         let wanted = record.is_notable() || hash(&record.request_id) < self.pass_threshold;
         if wanted && self.queue.try_send(Message::Record(Box::new(record.clone()))).is_err() {

@@ -249,9 +249,9 @@ pub(super) mod tests {
             detail: "more than 32 bits".into(),
         };
         let refused = Refused {
+            schema: None,
             reason: Reason::DatumInvalid,
             detail: "lines[3].sku: more than 32 bits".into(),
-            schema: None,
             violation: Some(Box::new(violation)),
         };
         let mut record = passed();
