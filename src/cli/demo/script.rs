@@ -97,7 +97,7 @@ impl Script {
                     "refunds-value",
                 ),
                 scene("an order, by marketing", "marketing", &valid, Refused(403, "policy_denied"), "sa/marketing"),
-                scene("without a certificate", "nobody", &valid, NoConnection, "certificate"),
+                scene("without a certificate", "nobody", &valid, NoConnection, "CertificateRequired"),
                 scene("answered with half a datum", "checkout", &unlucky, AnswerRefused("answer_invalid"), "truncated"),
                 dry("a valid order, dry run", &next, Passes(201), "order o-4711, 4 lines"),
                 dry("the bad enum, dry run", &next_bad(&next)?, WouldRefuse(500), "crashed"),
