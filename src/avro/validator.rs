@@ -686,7 +686,7 @@ impl Machine {
             sized = Some((size_at, (base + end as u64).saturating_add(size)));
         }
         self.items = sum;
-        self.block.begun += count;
+        self.block.begun = self.block.begun.saturating_add(count);
         self.block.left = count;
         if items.records > 0 && self.depth.saturating_add(items.records) > limits.depth_max {
             return Err(Halt::Fault(Fault::DepthExceeded, end));
