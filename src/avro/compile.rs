@@ -38,8 +38,8 @@ struct Shape {
     ops: u64,
     /// Types inside each other if laid out in place.
     height: u32,
-    /// Records that open inside each other in a value without bytes.
-    records: u16,
+    /// In a value without bytes: the records that open inside each other.
+    records: u32,
     uses: u32,
     recursive: bool,
     procedure: bool,
@@ -123,12 +123,16 @@ impl Shapes {
             }
             _ => None,
         };
-        let records = inner.iter().map(|child| self.get(*child).records).max().unwrap_or(0);
-        let records = if matches!(kind, Kind::Record(_)) { records.saturating_add(1) } else { 0 };
         let known = self.get(id);
+        if width == Some(0) {
+            // However much it holds, it is done in one operation at most.
+            let inside = inner.iter().map(|child| self.get(*child).records).max().unwrap_or(0);
+            let records = inside + u32::from(matches!(kind, Kind::Record(_)));
+            return Shape { width, ops: 1, height: 1, records, ..known };
+        }
         let procedure = matches!(kind, Kind::Record(_))
             && (known.recursive || height > INLINE_HEIGHT_MAX || (ops > INLINE_OPS_MAX && known.uses > 1));
-        Shape { width, ops, height, records, procedure, ..known }
+        Shape { width, ops, height, procedure, ..known }
     }
 }
 
@@ -166,6 +170,9 @@ struct Layout<'a> {
     calls: Vec<Pc>,
     /// Operations from here on may be merged: no jump leads between them.
     label: usize,
+    /// How many records, arrays and maps in this procedure, array or map are known to be allowed inside each other,
+    /// because every way to the next operation opens as many.
+    checked: u32,
     type_names: HashMap<NodeId, Arc<str>>,
 }
 
@@ -183,6 +190,7 @@ impl<'a> Layout<'a> {
             wanted: Vec::new(),
             calls: Vec::new(),
             label: 0,
+            checked: 0,
             type_names: HashMap::new(),
         }
     }
@@ -196,17 +204,17 @@ impl<'a> Layout<'a> {
         self.starts.insert(id, start);
         let site = self.site(SiteStep::Start, id);
         let is_called = self.shapes.get(id).procedure;
-        if let Kind::Record(_) = self.schema.node(id).kind {
-            // A call has counted the record as open; the root counts itself, on its way through a call or not.
-            if is_called && id == self.schema.root() {
-                self.call(id, site, 0);
-                self.emit(Op::Return, site);
-                let body = self.mark();
-                self.starts.insert(id, body);
-            } else if !is_called {
-                self.emit(Op::Depth { around: 0 }, site);
-            }
-            self.fields(id, site, 1 - u16::from(is_called));
+        if is_called && id == self.schema.root() {
+            // The root is called from outside once, and from here then on.
+            self.call(id, site, 0);
+            self.emit(Op::Return, site);
+            let body = self.mark();
+            self.starts.insert(id, body);
+        }
+        self.checked = 0;
+        if is_called {
+            // The call has counted the record as open.
+            self.fields(id, site, 0);
         } else {
             self.value(id, site, 0);
         }
@@ -226,6 +234,13 @@ impl<'a> Layout<'a> {
 
     /// A value of a type. `around` counts the records laid out about it in this procedure, array or map.
     fn value(&mut self, id: NodeId, site: SiteId, around: u16) {
+        let shape = self.shapes.get(id);
+        if shape.width == Some(0) {
+            if shape.records > 0 {
+                self.depth(u32::from(around) + shape.records, site);
+            }
+            return;
+        }
         match &self.schema.node(id).kind {
             Kind::Null => {}
             Kind::Boolean => self.emit(Op::Boolean, site),
@@ -237,9 +252,9 @@ impl<'a> Layout<'a> {
             Kind::Bytes => self.emit(Op::Bytes, site),
             Kind::String => self.emit(Op::String, site),
             Kind::Enum(symbols) => self.emit(Op::Enum(count(symbols.symbols.len())), site),
-            Kind::Record(_) if self.shapes.get(id).procedure => self.call(id, site, around),
+            Kind::Record(_) if shape.procedure => self.call(id, site, around),
             Kind::Record(_) => {
-                self.emit(Op::Depth { around }, site);
+                self.depth(u32::from(around) + 1, site);
                 self.fields(id, site, around + 1);
             }
             Kind::Array(item) => {
@@ -258,44 +273,53 @@ impl<'a> Layout<'a> {
     fn blocks(&mut self, item: NodeId, site: SiteId, inside: SiteId, around: u16, keyed: bool) {
         let open = self.mark();
         self.emit(Op::Open { block: 0, around }, site);
-        let shape = self.shapes.get(item);
-        // A record that is an item opens with it, so the block header checks the depth once for all of them.
-        let mut records = 0;
-        let mut body = self.mark();
-        let run = if keyed { None } else { self.run(item, shape.width) };
-        if let Some(run) = run {
-            if let Op::StringRun { .. } = run {
-                // Behind a text that a chunk cut, one item is done and the next may run again.
-                let next = body + 1;
-                self.emit(Op::StringRun { next }, inside);
-                self.emit(Op::Next { body }, inside);
-            } else {
-                self.emit(run, inside);
-            }
-        } else {
-            if keyed {
-                let key = self.site_named(SiteStep::Branch(inside), "map key".into());
-                self.emit(Op::String, key);
-            }
-            let is_record = matches!(self.schema.node(item).kind, Kind::Record(_));
-            if is_record && !shape.procedure && !keyed {
-                records = 1;
-                self.fields(item, inside, 1);
-            } else {
-                self.value(item, inside, 0);
-            }
-            self.emit(Op::Next { body }, inside);
-        }
-        let empty = !keyed && shape.width == Some(0);
-        if empty {
-            // Nothing is read for an item, so there is nothing to run: only depth is left to be checked.
-            records = shape.records;
-            self.unwind(body);
-            body = open;
-        }
+        let outside = self.checked.max(u32::from(around) + 1);
+        let (body, items) = if keyed { self.entries(item, inside) } else { self.items(item, inside) };
+        self.checked = outside;
         let block = self.mark();
-        self.emit(Op::Block { body, items: Items { empty, records } }, site);
+        self.emit(Op::Block { body, items }, site);
         self.patch(open, Op::Open { block, around });
+    }
+
+    /// The items of an array: where they begin.
+    fn items(&mut self, item: NodeId, inside: SiteId) -> (Pc, Items) {
+        let shape = self.shapes.get(item);
+        let body = self.mark();
+        if shape.width == Some(0) {
+            // Nothing is read for an item, so there is nothing to run: only depth is left to be checked.
+            return (body, Items { empty: true, records: shape.records });
+        }
+        // A record that is an item opens with it, so the block header checks the depth once for all of them.
+        let is_record = matches!(self.schema.node(item).kind, Kind::Record(_)) && !shape.procedure;
+        self.checked = u32::from(is_record);
+        match self.run(item, shape.width) {
+            Some(Op::StringRun { .. }) => {
+                // Behind a text that a chunk cut, one item is done and the next may run again.
+                self.emit(Op::StringRun { next: body + 1 }, inside);
+                self.emit(Op::Next { body }, inside);
+            }
+            Some(run) => self.emit(run, inside),
+            None => {
+                if is_record {
+                    self.fields(item, inside, 1);
+                } else {
+                    self.value(item, inside, 0);
+                }
+                self.emit(Op::Next { body }, inside);
+            }
+        }
+        (body, Items { empty: false, records: is_record.into() })
+    }
+
+    /// The entries of a map: where they begin.
+    fn entries(&mut self, value: NodeId, inside: SiteId) -> (Pc, Items) {
+        let body = self.mark();
+        self.checked = 0;
+        let key = self.site_named(SiteStep::Branch(inside), "map key".into());
+        self.emit(Op::String, key);
+        self.value(value, inside, 0);
+        self.emit(Op::Next { body }, inside);
+        (body, Items { empty: false, records: 0 })
     }
 
     /// The one operation that does for all items of a block, where there is one.
@@ -325,7 +349,9 @@ impl<'a> Layout<'a> {
         self.branches.extend(branches.iter().map(|_| 0));
         self.emit(Op::Union { first, count: count(branches.len()) }, site);
         let mut ends = Vec::new();
+        let checked = self.checked;
         for (at, branch) in branches.iter().enumerate() {
+            self.checked = checked;
             let start = self.mark();
             if let Some(place) = self.branches.get_mut(first as usize + at) {
                 *place = start;
@@ -337,6 +363,7 @@ impl<'a> Layout<'a> {
                 self.emit(Op::Jump(0), site);
             }
         }
+        self.checked = checked;
         let end = self.mark();
         for jump in ends {
             self.patch(jump, Op::Jump(end));
@@ -364,7 +391,9 @@ impl<'a> Layout<'a> {
             _ => {
                 let at = self.mark();
                 self.emit(Op::Optional { null, end: 0 }, site);
+                let checked = self.checked;
                 self.value(other, inside, around);
+                self.checked = checked;
                 let end = self.mark();
                 return self.patch(at, Op::Optional { null, end });
             }
@@ -379,11 +408,16 @@ impl<'a> Layout<'a> {
         self.emit(Op::Call { target: id.0, around }, site);
     }
 
+    /// So many records are open here, unless that is known to be allowed.
+    fn depth(&mut self, records: u32, site: SiteId) {
+        if records > self.checked {
+            self.checked = records;
+            self.emit(Op::Depth { records }, site);
+        }
+    }
+
     /// So many bytes of any value, together with those just before.
     fn skip(&mut self, width: u64, site: SiteId) {
-        if width == 0 {
-            return;
-        }
         let at = self.ops.len();
         if at > self.label
             && let Some(Op::Skip(before)) = self.ops.last_mut()
@@ -413,14 +447,6 @@ impl<'a> Layout<'a> {
         if let Some(place) = self.ops.get_mut(at as usize) {
             *place = op;
         }
-    }
-
-    /// Takes back everything from an operation on.
-    fn unwind(&mut self, to: Pc) {
-        self.ops.truncate(to as usize);
-        self.op_sites.truncate(to as usize);
-        self.calls.retain(|call| *call < to);
-        self.merged.retain(|at, _| *at < to);
     }
 
     fn site(&mut self, step: SiteStep, id: NodeId) -> SiteId {
@@ -464,3 +490,6 @@ impl<'a> Layout<'a> {
 fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,10 @@ pub mod json;
 mod limits;
 mod parse;
 mod program;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod reference;
 pub mod schema;
 mod text;
 mod validator;

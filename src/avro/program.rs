@@ -26,7 +26,7 @@ pub(super) type Pc = u32;
 /// One step of the validator.
 ///
 /// `around` counts the records laid out around an operation since the innermost call, array or map: depth that no
-/// stack shows.
+/// stack shows. A value without bytes is no operation but that of its depth: all records in it open at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Op {
     Boolean,
@@ -79,9 +79,9 @@ pub(super) enum Op {
         count: u32,
     },
     Jump(Pc),
-    /// A record laid out here opens.
+    /// So many records are open here since the innermost call, array or map.
     Depth {
-        around: u16,
+        records: u32,
     },
     Call {
         target: Pc,
@@ -119,7 +119,7 @@ pub(super) struct Items {
     /// Each takes no byte at all: the block is over as soon as it is counted.
     pub(super) empty: bool,
     /// How many records open with each item, one in the other.
-    pub(super) records: u16,
+    pub(super) records: u32,
 }
 
 /// Items of at most this many bytes run in one operation: two of them fit the validator's carry.

@@ -552,8 +552,8 @@ impl Machine {
                     at = end;
                 }
                 Op::Jump(to) => pc = to,
-                Op::Depth { around } => {
-                    open!(u32::from(around) + 1);
+                Op::Depth { records } => {
+                    open!(records);
                     pc += 1;
                 }
                 Op::OptionalCall { null, target, around } => {
@@ -671,23 +671,24 @@ impl Machine {
         if count == i64::MIN {
             return Err(Halt::Fault(Fault::BlockCountInvalid, at));
         }
+        let is_sized = count < 0;
+        let count = count.unsigned_abs();
+        let sum = self.items.saturating_add(count);
+        if sum > limits.items_max {
+            return Err(Halt::Fault(Fault::ItemsExceeded, at));
+        }
         let mut sized = None;
-        if count < 0 {
+        if is_sized {
             let size_at = end;
             let (size, size_end) = read_long(input, size_at, strict).map_err(stop(size_at))?;
             let Ok(size) = u64::try_from(size) else { return Err(Halt::Fault(Fault::BlockSizeMismatch, size_at)) };
             end = size_end;
             sized = Some((size_at, (base + end as u64).saturating_add(size)));
         }
-        let count = count.unsigned_abs();
-        let sum = self.items.saturating_add(count);
-        if sum > limits.items_max {
-            return Err(Halt::Fault(Fault::ItemsExceeded, at));
-        }
         self.items = sum;
-        self.block.begun += count;
+        self.block.begun = self.block.begun.saturating_add(count);
         self.block.left = count;
-        if items.records > 0 && self.depth.saturating_add(u32::from(items.records)) > limits.depth_max {
+        if items.records > 0 && self.depth.saturating_add(items.records) > limits.depth_max {
             return Err(Halt::Fault(Fault::DepthExceeded, end));
         }
         if items.empty {

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 /// Issues certificates for development; shows what a certificate file says.
 #[derive(Debug, Args)]
-pub struct CertsArgs {
+pub(super) struct CertsArgs {
     #[command(subcommand)]
     command: CertsCommand,
 }
@@ -57,7 +57,7 @@ struct ShowArgs {
 
 /// Runs the command.
 #[must_use]
-pub fn run(args: &CertsArgs) -> ExitCode {
+pub(super) fn run(args: &CertsArgs) -> ExitCode {
     match &args.command {
         CertsCommand::Dev(args) => dev(args),
         CertsCommand::Show(args) => show(args),

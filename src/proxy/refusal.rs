@@ -7,6 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_A
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// The reason, where the answer is not the service's.
 pub(crate) const REASON: HeaderName = HeaderName::from_static("avrogate-reason");
@@ -24,8 +25,6 @@ pub(crate) struct Refusal {
     pub(crate) detail: Box<str>,
     /// The body that broke its contract, where that is the reason.
     pub(crate) body: Option<BodyFault>,
-    /// The rule of the policy that denied, where one did. For the decision log: the caller is not told.
-    pub(crate) rule: Option<std::sync::Arc<str>>,
 }
 
 /// What is known of a body that broke its contract.
@@ -34,13 +33,13 @@ pub(crate) struct BodyFault {
     /// Why.
     pub(crate) refused: Refused,
     /// The subject, version and fingerprint of the schema it names.
-    pub(crate) schema: Option<(std::sync::Arc<str>, u32, u64)>,
+    pub(crate) schema: Option<(Arc<str>, u32, u64)>,
 }
 
 impl Refusal {
     /// A refusal with the sentence that says what is wrong with this request.
     pub(crate) fn new(reason: Reason, detail: impl Into<Box<str>>) -> Self {
-        Self { reason, detail: detail.into(), body: None, rule: None }
+        Self { reason, detail: detail.into(), body: None }
     }
 
     /// The answer for a caller that speaks plain HTTP.
@@ -50,7 +49,7 @@ impl Refusal {
             ("type".to_owned(), json!(format!("urn:avrogate:reason:{}", row.code))),
             ("title".to_owned(), json!(row.title)),
             ("status".to_owned(), json!(row.status)),
-            ("detail".to_owned(), json!(format!("{}. {}", capitalised(&self.detail), row.remedy))),
+            ("detail".to_owned(), json!(format!("{}. {}", self.detail, row.remedy))),
             ("code".to_owned(), json!(row.code)),
         ]);
         if let Some(fault) = &self.body {
@@ -104,11 +103,6 @@ impl BodyFault {
             problem.insert("fingerprint".to_owned(), json!(format!("{fingerprint:016x}")));
         }
     }
-}
-
-fn capitalised(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// gRPC's `grpc-message`: bytes outside printable ASCII, and `%`, as `%XX`.

@@ -51,7 +51,6 @@ pub(crate) struct Shared {
 
 /// Limits of a connection and of each request on it.
 #[derive(Debug, Clone, Copy)]
-#[expect(missing_docs, reason = "each is explained where the bootstrap is documented")]
 pub(crate) struct Limits {
     pub(crate) head: HeadLimits,
     pub(crate) handshake_time_max: Duration,

@@ -23,20 +23,30 @@ const DEFAULT: &str = "info";
 /// # Errors
 /// Where the process has a subscriber already.
 pub fn init(format: Format) -> Result<(), TryInitError> {
-    let filter = filter(std::env::var(VARIABLE).ok().as_deref());
+    let wanted = std::env::var(VARIABLE).ok();
+    let (filter, is_readable) = filter(wanted.as_deref());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         Format::Text => {
             let on_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            builder.with_ansi(on_terminal).finish().try_init()
+            builder.with_ansi(on_terminal).finish().try_init()?;
         }
-        Format::Json => builder.json().flatten_event(true).finish().try_init(),
+        Format::Json => builder.json().flatten_event(true).finish().try_init()?,
     }
+    if !is_readable {
+        tracing::warn!(wanted, "{VARIABLE} cannot be read; {DEFAULT} is written");
+    }
+    Ok(())
 }
 
-/// A filter that cannot be read is the default: a sidecar starts with a wrong log level rather than not at all.
-fn filter(wanted: Option<&str>) -> EnvFilter {
-    wanted.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(DEFAULT))
+/// The filter, and whether it is the wanted one. One that cannot be read is the default: a sidecar starts with a wrong
+/// log level rather than not at all.
+fn filter(wanted: Option<&str>) -> (EnvFilter, bool) {
+    match wanted.map(EnvFilter::try_new) {
+        Some(Ok(filter)) => (filter, true),
+        Some(Err(_)) => (EnvFilter::new(DEFAULT), false),
+        None => (EnvFilter::new(DEFAULT), true),
+    }
 }
 
 #[cfg(test)]
@@ -45,13 +55,14 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_read_is_the_default() {
-        for (given, wanted) in [
-            (None, "info"),
-            (Some("debug"), "debug"),
-            (Some("avrogate::proxy=trace,warn"), "avrogate::proxy=trace,warn"),
-            (Some("avrogate=loud"), "info"),
+        for (given, wanted, is_readable) in [
+            (None, "info", true),
+            (Some("debug"), "debug", true),
+            (Some("avrogate::proxy=trace,warn"), "avrogate::proxy=trace,warn", true),
+            (Some("avrogate=loud"), "info", false),
         ] {
-            assert_eq!(filter(given).to_string(), wanted);
+            let (filter, readable) = filter(given);
+            assert_eq!((filter.to_string().as_str(), readable), (wanted, is_readable));
         }
     }
 }

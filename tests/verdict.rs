@@ -1,0 +1,134 @@
+//! The verdict on a datum: the cases in `cases/verdict`, each whole, cut at every byte and byte by byte.
+//!
+//! A file is a list of groups: the rules it shows (`rules`, by their number in the table of the README), a `schema` as
+//! JSON, `limits` where they are not the defaults, and `cases`. The `bytes` of a case are hexadecimal; `80*9` is nine
+//! of them and `#` begins a comment. Its `verdict` is `ok`, or a fault's code, its offset and its path:
+//! `utf8_invalid at 4 in lines[0].sku`.
+
+use avrogate::avro::{Fault, Limits, Program, Schema, Step, Validator};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Group {
+    rules: Vec<u8>,
+    schema: String,
+    #[serde(default)]
+    limits: LimitsWritten,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    bytes: String,
+    verdict: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct LimitsWritten {
+    bytes_max: Option<u64>,
+    depth_max: Option<u32>,
+    items_max: Option<u64>,
+    strict_varints: bool,
+}
+
+#[test]
+fn every_case_has_its_verdict_however_it_is_cut() {
+    let mut wrong = Vec::new();
+    let mut rules = BTreeSet::new();
+    let mut verdicts = BTreeSet::new();
+    for (file, group) in groups() {
+        let schema = Schema::parse(&group.schema).unwrap_or_else(|errors| panic!("{file}: {errors}: {}", group.schema));
+        let program = Arc::new(Program::compile(&schema));
+        let limits = group.limits.read();
+        rules.extend(&group.rules);
+        for case in group.cases {
+            let bytes = unhex(&case.bytes).unwrap_or_else(|token| panic!("{file}: {}: `{token}`", case.name));
+            let judge = |way: &str, chunks: &mut dyn Iterator<Item = &[u8]>, wrong: &mut Vec<String>| {
+                let verdict = judge(&program, limits, chunks, bytes.len());
+                if verdict != case.verdict {
+                    wrong.push(format!("{file}: {}: {way}: {verdict}, not {}", case.name, case.verdict));
+                }
+            };
+            judge("whole", &mut [&*bytes].into_iter(), &mut wrong);
+            judge("byte by byte", &mut bytes.chunks(1), &mut wrong);
+            for cut in 0..=bytes.len() {
+                let (head, tail) = bytes.split_at(cut);
+                judge(&format!("cut at {cut}"), &mut [head, tail].into_iter(), &mut wrong);
+            }
+            verdicts.extend(case.verdict.split(' ').next().map(String::from));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for fault in Fault::ALL {
+        assert!(verdicts.contains(fault.code()), "no case shows {fault}");
+    }
+    assert_eq!(rules, (1..=19).collect(), "each rule has its cases");
+}
+
+fn groups() -> Vec<(String, Group)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/verdict");
+    let mut groups = Vec::new();
+    for entry in folder.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        let name: Arc<str> = path.file_name().unwrap().to_str().unwrap().into();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let read: Vec<Group> = avrogate::yaml::document(&name, &text).unwrap_or_else(|finding| panic!("{finding:?}"));
+        groups.extend(read.into_iter().map(|group| (name.to_string(), group)));
+    }
+    groups
+}
+
+fn judge(program: &Arc<Program>, limits: Limits, chunks: &mut dyn Iterator<Item = &[u8]>, length: usize) -> String {
+    let mut validator = Validator::new(program.clone(), limits);
+    let mut before = 0;
+    for chunk in chunks {
+        match validator.push(chunk) {
+            Ok(Step::NeedMore) => before += chunk.len(),
+            Ok(Step::Done { consumed }) if before + consumed == length => return "ok".into(),
+            Ok(Step::Done { consumed }) => return format!("{} at {}", Fault::TrailingBytes, before + consumed),
+            Err(_) => break,
+        }
+    }
+    match validator.finish() {
+        Ok(()) => "ok".into(),
+        Err(violation) if violation.path.segments().is_empty() => {
+            format!("{} at {}", violation.fault, violation.offset)
+        }
+        Err(violation) => format!("{} at {} in {}", violation.fault, violation.offset, violation.path),
+    }
+}
+
+/// The bytes, or the word that is none.
+fn unhex(text: &str) -> Result<Vec<u8>, &str> {
+    let mut bytes = Vec::new();
+    for token in text.lines().flat_map(|line| line.split('#').next().unwrap_or_default().split_whitespace()) {
+        let (digits, times) = match token.split_once('*') {
+            Some((digits, times)) => (digits, times.parse().map_err(|_| token)?),
+            None => (token, 1),
+        };
+        let pairs = digits.as_bytes().chunks(2);
+        let some = pairs.map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()));
+        let some: Option<Vec<u8>> = some.collect();
+        bytes.extend(some.filter(|_| digits.len() % 2 == 0).ok_or(token)?.repeat(times));
+    }
+    Ok(bytes)
+}
+
+impl LimitsWritten {
+    fn read(&self) -> Limits {
+        let default = Limits::default();
+        Limits {
+            bytes_max: self.bytes_max.unwrap_or(default.bytes_max),
+            depth_max: self.depth_max.unwrap_or(default.depth_max),
+            items_max: self.items_max.unwrap_or(default.items_max),
+            strict_varints: self.strict_varints,
+        }
+    }
+}
