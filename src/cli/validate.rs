@@ -27,7 +27,7 @@ use verdict::Report;
     group(ArgGroup::new("input").required(true).multiple(true).args(["files", "hex"])),
     after_help = "Exit status: 0 all valid, 100 some invalid, 1 something could not be read or shown, 2 usage."
 )]
-pub struct ValidateArgs {
+pub(super) struct ValidateArgs {
     /// A schema file; given several times, files that refer to each other, and the last holds the root.
     #[arg(long, value_name = "FILE")]
     schema: Vec<PathBuf>,
@@ -110,7 +110,7 @@ const USAGE: u8 = 2;
 
 /// Runs the command.
 #[must_use]
-pub fn run(args: ValidateArgs) -> ExitCode {
+pub(super) fn run(args: ValidateArgs) -> ExitCode {
     // Values are decoded, written and dropped by recursion.
     let stack = if args.print { JsonEncoding::STACK_BYTES } else { 1 << 20 };
     let thread = std::thread::Builder::new().stack_size(stack).spawn(move || validate(&args));
