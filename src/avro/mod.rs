@@ -8,6 +8,7 @@ mod compile;
 mod describe;
 pub mod json;
 mod limits;
+mod machine;
 mod parse;
 mod program;
 #[cfg(test)]
