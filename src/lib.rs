@@ -6,10 +6,12 @@ pub mod control;
 pub mod finding;
 pub mod identity;
 pub mod policy;
-pub mod proxy;
+mod proxy;
 pub mod reason;
 pub mod registry;
+pub mod sidecar;
 pub mod telemetry;
+pub mod units;
 pub mod wire;
 pub mod yaml;
 

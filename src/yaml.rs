@@ -6,6 +6,7 @@
 #![warn(clippy::indexing_slicing)]
 
 use crate::finding::{Finding, Place};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::options::AliasLimits;
 use serde_saphyr::{
@@ -16,6 +17,14 @@ use std::sync::Arc;
 
 /// A value and where it stands in its text.
 pub use serde_saphyr::Spanned;
+
+/// The `apiVersion` of every document that avrogate reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum ApiVersion {
+    /// The only one so far.
+    #[serde(rename = "avrogate.dev/v1alpha1")]
+    V1Alpha1,
+}
 
 /// Bytes of one text.
 pub const TEXT_BYTES_MAX: usize = 16 << 20;
@@ -115,6 +124,9 @@ fn finding(file: &Arc<str>, error: &Error) -> Finding {
             let key = key.as_deref().unwrap_or("key");
             ("key-duplicate", format!("`{key}` stands here a second time"), None)
         }
+        Error::ExpectedMappingEndAfterEnumVariantValue { .. } => {
+            ("value-invalid", "expected exactly one of the keys, and no other beside it".to_owned(), None)
+        }
         Error::MergeKeyNotAllowed { .. } => {
             let help = "write the keys out, so that each stands where it is read".to_owned();
             ("merge-key", "merge keys (`<<`) are not read".to_owned(), Some(help))
@@ -164,7 +176,6 @@ fn one_of(expected: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::Deserialize;
     use std::collections::BTreeMap;
 
     #[derive(Debug, Deserialize)]

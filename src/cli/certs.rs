@@ -1,16 +1,17 @@
 //! `avrogate certs`: issues certificates for development and shows what a certificate file says.
 
+use super::FINDINGS;
+use super::output::{Format, failed, print};
 use crate::identity::dev::{DevRequest, Issued, issue_dev};
 use crate::identity::{CertificateReport, TrustDomain};
-use clap::{Args, Subcommand, ValueEnum};
-use std::io::{self, Write};
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 /// Issues certificates for development; shows what a certificate file says.
 #[derive(Debug, Args)]
-pub struct CertsArgs {
+pub(super) struct CertsArgs {
     #[command(subcommand)]
     command: CertsCommand,
 }
@@ -50,22 +51,13 @@ struct ShowArgs {
     /// A PEM file with a certificate chain, leaf first, or with a trust bundle.
     file: PathBuf,
     /// How to show it.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
-}
-
-/// What `certs show` exits with where something is wrong with the file.
-const FINDINGS: u8 = 100;
-
 /// Runs the command.
 #[must_use]
-pub fn run(args: &CertsArgs) -> ExitCode {
+pub(super) fn run(args: &CertsArgs) -> ExitCode {
     match &args.command {
         CertsCommand::Dev(args) => dev(args),
         CertsCommand::Show(args) => show(args),
@@ -115,15 +107,47 @@ fn workload(text: &str) -> Result<(String, String), &'static str> {
     }
 }
 
-fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> ExitCode {
-    // Whoever closed the pipe has read enough.
-    match write(&mut io::stdout().lock()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failed(&error),
-        _ => ExitCode::SUCCESS,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Command, FromArgMatches};
 
-fn failed(error: &dyn std::error::Error) -> ExitCode {
-    let _ = writeln!(io::stderr(), "avrogate: {error}");
-    ExitCode::FAILURE
+    fn parsed(line: &str) -> Result<CertsArgs, clap::Error> {
+        let command = CertsArgs::augment_args(Command::new("certs").no_binary_name(true));
+        command.clone().debug_assert();
+        CertsArgs::from_arg_matches(&command.try_get_matches_from(line.split_whitespace())?)
+    }
+
+    #[test]
+    fn what_makes_no_identity_is_refused_before_anything_is_written() {
+        for line in [
+            "dev",
+            "dev --workload shop",
+            "dev --workload shop/",
+            "dev --workload shop/a/b",
+            "dev --workload shop/a --trust-domain Cluster.Local",
+            "dev --workload shop/a --days 0",
+            "show",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_issued_is_shown_without_findings() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path().display();
+        let issue =
+            parsed(&format!("dev --directory {at} --workload shop/orders --workload shop/web --days 1")).unwrap();
+        assert_eq!(run(&issue), ExitCode::SUCCESS);
+        for (file, wanted) in [
+            ("shop-orders.crt", ExitCode::SUCCESS),
+            ("shop-web.crt", ExitCode::SUCCESS),
+            ("ca.crt", ExitCode::SUCCESS),
+            ("ca.key", ExitCode::FAILURE),
+            ("nothing", ExitCode::FAILURE),
+        ] {
+            assert_eq!(run(&parsed(&format!("show {at}/{file} --format json")).unwrap()), wanted, "{file}");
+        }
+    }
 }

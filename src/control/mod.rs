@@ -1,1 +1,10 @@
-//! control
+//! What is around the data path: configuration, the snapshot that requests are decided by, the admin listener.
+
+pub mod admin;
+pub mod config;
+pub mod files;
+pub mod pages;
+pub mod snapshot;
+
+pub use admin::{AdminPages, serve as serve_admin};
+pub use snapshot::Snapshot;

@@ -2,7 +2,7 @@
 
 use super::leaf::Leaf;
 use super::spiffe::PeerId;
-use super::trust::TrustBundles;
+use super::trust::{Role, TrustBundles};
 use crate::reason::Reason;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
@@ -35,9 +35,56 @@ impl Peer {
         Some(Self { id, leaf_sha256: Sha256::digest(leaf).into(), subject, not_after })
     }
 
+    /// Whether these bundles, which may be newer than those of the handshake, still say the same of the peer's chain.
+    /// If not, its connection has to end.
+    #[must_use]
+    pub fn is_confirmed_by(&self, bundles: &TrustBundles, chain: &[CertificateDer<'_>], now: SystemTime) -> bool {
+        let Some(leaf) = chain.first() else { return false };
+        bundles.verify(chain, Role::Client, now).is_ok()
+            && Self::of_verified(leaf, bundles).is_some_and(|peer| peer.id == self.id)
+    }
+
     /// The hash in lower-case hexadecimal.
     #[must_use]
     pub fn leaf_sha256_hex(&self) -> String {
         self.leaf_sha256.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::dev::DevCa;
+    use crate::identity::dev::tests::{ca, crl, leaf_params};
+    use rcgen::{KeyPair, SanType};
+    use rustls::pki_types::pem::PemObject;
+    use std::time::Duration;
+
+    #[test]
+    fn new_bundles_confirm_a_peer_or_end_it() {
+        let (ours, another) = (ca("cluster.local"), ca("cluster.local"));
+        let mut params = leaf_params(vec![SanType::URI("spiffe://cluster.local/a".try_into().unwrap())]);
+        params.serial_number = Some(7_u64.into());
+        let leaf = ours.sign(&params, &KeyPair::generate().unwrap()).unwrap();
+        let chain = [CertificateDer::from_pem_slice(leaf.as_bytes()).unwrap()];
+        let bundles = |domain: &str, cas: &[&DevCa], crls: &[&str]| {
+            let pem: String = cas.iter().map(|ca| ca.certificate_pem.as_str()).collect();
+            TrustBundles::from_pem(&[(domain.parse().unwrap(), &pem)], crls).unwrap()
+        };
+        let now = SystemTime::now();
+        let peer = Peer::of_verified(&chain[0], &bundles("cluster.local", &[&ours], &[])).unwrap();
+        assert!(peer.id.is_ok());
+        let check = |case: &str, bundles: TrustBundles, at: SystemTime, wanted: bool| {
+            assert_eq!(peer.is_confirmed_by(&bundles, &chain, at), wanted, "{case}");
+        };
+        check("the same", bundles("cluster.local", &[&ours], &[]), now, true);
+        check("a CA added", bundles("cluster.local", &[&another, &ours], &[]), now, true);
+        check("the CA gone", bundles("cluster.local", &[&another], &[]), now, false);
+        check("the CA now of another domain", bundles("other.example", &[&ours], &[]), now, false);
+        check("not revoked", bundles("cluster.local", &[&ours], &[&crl(&ours, &[8], 2200)]), now, true);
+        check("revoked", bundles("cluster.local", &[&ours], &[&crl(&ours, &[7], 2200)]), now, false);
+        let later = now + Duration::from_secs(11 * 365 * 24 * 3600);
+        check("the CA expired", bundles("cluster.local", &[&ours], &[]), later, false);
+        assert!(!peer.is_confirmed_by(&bundles("cluster.local", &[&ours], &[]), &[], now));
     }
 }

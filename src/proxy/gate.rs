@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 /// A body behind a gate.
 #[derive(Debug)]
-pub struct Gate<B> {
+pub(crate) struct Gate<B> {
     inner: B,
     judging: Judging,
     /// Frames that came and did not go on.
@@ -50,27 +50,27 @@ enum Judging {
 
 /// What is known of a body; shared by the gate, which may be deep inside a connection, and the request's record.
 #[derive(Debug, Default)]
-pub struct BodyReport {
+pub(crate) struct BodyReport {
     /// Bytes that came.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Its framing and schema.
-    pub found: Found,
+    pub(crate) found: Found,
     /// Whether there was a verdict: the body was judged to its end, or to its first fault.
-    pub judged: bool,
+    pub(crate) judged: bool,
     /// The verdict, where it is against the body.
-    pub refused: Option<Refused>,
+    pub(crate) refused: Option<Refused>,
     /// The body came to its end.
-    pub ended: bool,
+    pub(crate) ended: bool,
     /// Time spent judging.
-    pub judging: Duration,
+    pub(crate) judging: Duration,
 }
 
 /// A [`BodyReport`] in the hands of its worker.
-pub type SharedReport = Rc<RefCell<BodyReport>>;
+pub(crate) type SharedReport = Rc<RefCell<BodyReport>>;
 
 /// Why a body stops before its end.
 #[derive(Debug)]
-pub enum Stopped {
+pub(crate) enum Stopped {
     /// It breaks its contract.
     Refused(Refused),
     /// Its sender broke off.
@@ -85,17 +85,17 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// A gate that holds the body back until the inspector releases it.
-    pub fn enforce(inner: B, inspector: Inspector, budget: HeldBytes) -> Self {
+    pub(crate) fn enforce(inner: B, inspector: Inspector, budget: HeldBytes) -> Self {
         Self::new(inner, Judging::Enforce(Box::new(inspector)), budget)
     }
 
     /// A gate that lets everything through and reports what it would have refused.
-    pub fn observe(inner: B, inspector: Inspector, budget: HeldBytes) -> Self {
+    pub(crate) fn observe(inner: B, inspector: Inspector, budget: HeldBytes) -> Self {
         Self::new(inner, Judging::Observe(Box::new(inspector)), budget)
     }
 
     /// A gate that stands open and counts.
-    pub fn open(inner: B, budget: HeldBytes) -> Self {
+    pub(crate) fn open(inner: B, budget: HeldBytes) -> Self {
         Self::new(inner, Judging::Over, budget)
     }
 
@@ -114,7 +114,7 @@ where
     }
 
     /// What is known of the body, now and later.
-    pub fn report(&self) -> SharedReport {
+    pub(crate) fn report(&self) -> SharedReport {
         self.report.clone()
     }
 
@@ -122,7 +122,7 @@ where
     ///
     /// # Errors
     /// Where the body is refused or breaks off before that: nobody has seen a byte of it.
-    pub async fn first_release(&mut self) -> Result<(), Stopped> {
+    pub(crate) async fn first_release(&mut self) -> Result<(), Stopped> {
         poll_fn(|cx| {
             while self.releasable == 0 && !self.ended && !matches!(self.judging, Judging::Observe(_) | Judging::Over) {
                 ready!(self.poll_inner(cx))?;
@@ -133,7 +133,7 @@ where
     }
 
     /// Gives the body back: what has not been read of it is nobody's.
-    pub fn into_inner(self) -> B {
+    pub(crate) fn into_inner(self) -> B {
         self.inner
     }
 

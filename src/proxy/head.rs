@@ -15,42 +15,42 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri, Version, request, response};
 
 /// Names the request in logs, ours and the service's.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The caller's certificate in Envoy's form, for the service.
-pub const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+pub(crate) const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 /// The caller's identity in Linkerd's form, for the service.
-pub const LINKERD_CLIENT_ID: HeaderName = HeaderName::from_static("l5d-client-id");
+pub(crate) const LINKERD_CLIENT_ID: HeaderName = HeaderName::from_static("l5d-client-id");
 /// The caller's identity, for the service.
-pub const PEER: HeaderName = HeaderName::from_static("avrogate-peer");
+pub(crate) const PEER: HeaderName = HeaderName::from_static("avrogate-peer");
 
 const METHOD_MAX: usize = 32;
 const REQUEST_ID_MAX: usize = 128;
 
 /// How large a head may be.
 #[derive(Debug, Clone, Copy)]
-pub struct HeadLimits {
+pub(crate) struct HeadLimits {
     /// Bytes of names and values.
-    pub bytes_max: usize,
+    pub(crate) bytes_max: usize,
     /// Fields.
-    pub fields_max: usize,
+    pub(crate) fields_max: usize,
 }
 
 /// Where a request goes: what of its head decides.
 #[derive(Debug)]
-pub struct Target {
+pub(crate) struct Target<'h> {
     /// The path that policy decides on and the service sees.
-    pub path: RequestPath,
+    pub(crate) path: RequestPath<'h>,
     /// Path and query, as they go on.
-    pub path_and_query: PathAndQuery,
+    pub(crate) path_and_query: PathAndQuery,
     /// The host that the caller named.
-    pub authority: Authority,
+    pub(crate) authority: Authority,
 }
 
 /// Checks what HTTP asks of a request's head and hyper does not.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check(head: &request::Parts, limits: HeadLimits) -> Result<Target, Refusal> {
+pub(crate) fn check(head: &request::Parts, limits: HeadLimits) -> Result<Target<'_>, Refusal> {
     if !matches!(head.version, Version::HTTP_11 | Version::HTTP_2) {
         return Err(Refusal::new(Reason::VersionRefused, format!("{:?} is not spoken here", head.version)));
     }
@@ -64,13 +64,12 @@ pub fn check(head: &request::Parts, limits: HeadLimits) -> Result<Target, Refusa
     check_transfer_encoding(head)?;
     check_expect(&head.headers)?;
     let authority = authority(head)?;
-    let path_and_query = head.uri.path_and_query().cloned();
-    let Some(path_and_query) = path_and_query else {
+    let Some(path_and_query) = head.uri.path_and_query() else {
         return Err(Refusal::new(Reason::PathAmbiguous, "the request has no path"));
     };
     let path = RequestPath::parse(path_and_query.path())
         .map_err(|ambiguous| Refusal::new(Reason::PathAmbiguous, ambiguous.to_string()))?;
-    Ok(Target { path, path_and_query, authority })
+    Ok(Target { path, path_and_query: path_and_query.clone(), authority })
 }
 
 fn check_size(headers: &HeaderMap, limits: HeadLimits) -> Result<(), Refusal> {
@@ -95,7 +94,11 @@ fn check_transfer_encoding(head: &request::Parts) -> Result<(), Refusal> {
         (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
         _ => false,
     };
-    if fine { Ok(()) } else { Err(Refusal::new(Reason::TransferCodingRefused, "Transfer-Encoding is not `chunked` alone")) }
+    if fine {
+        Ok(())
+    } else {
+        Err(Refusal::new(Reason::TransferCodingRefused, "Transfer-Encoding is not `chunked` alone"))
+    }
 }
 
 fn check_expect(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -158,12 +161,12 @@ fn plain(authority: Authority) -> Result<Authority, Refusal> {
 }
 
 /// Whether the body is coded: any Content-Encoding but a plain `identity`.
-pub fn is_coded(headers: &HeaderMap) -> bool {
+pub(crate) fn is_coded(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Whether the caller speaks gRPC and wants its status there.
-pub fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|content_type| {
         let rest = content_type.as_bytes().strip_prefix(b"application/grpc");
         rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
@@ -171,32 +174,32 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// The caller's own request id, if it is one that a log can hold.
-pub fn request_id(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
     (!id.is_empty() && id.len() <= REQUEST_ID_MAX).then_some(id)
 }
 
-/// The trace id of W3C's `traceparent`: 32 hex digits.
-pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
+/// The trace id of W3C's `traceparent`.
+pub(crate) fn trace_id(headers: &HeaderMap) -> Option<u128> {
     let id = headers.get("traceparent")?.to_str().ok()?.get(3..35)?;
-    id.bytes().all(|b| b.is_ascii_hexdigit()).then_some(id)
+    id.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u128::from_str_radix(id, 16).ok()).flatten()
 }
 
 /// What avrogate says to the service about the caller and the request.
 #[derive(Debug)]
-pub struct Added<'a> {
+pub(crate) struct Added<'a> {
     /// From the verified certificate.
-    pub identity: &'a [(HeaderName, HeaderValue)],
+    pub(crate) identity: &'a [(HeaderName, HeaderValue)],
     /// Its own if the caller sent none.
-    pub request_id: HeaderValue,
+    pub(crate) request_id: HeaderValue,
     /// Answers are judged: they must come whole and uncoded.
-    pub judged_answer: bool,
+    pub(crate) judged_answer: bool,
     /// The service speaks h2c, where the host is in the target.
-    pub h2: bool,
+    pub(crate) h2: bool,
 }
 
 /// The head that goes to the service.
-pub fn to_service<B>(head: &request::Parts, target: &Target, added: Added<'_>, body: B) -> Request<B> {
+pub(crate) fn to_service<B>(head: &request::Parts, target: &Target<'_>, added: Added<'_>, body: B) -> Request<B> {
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     let mut uri = http::uri::Parts::default();
@@ -235,7 +238,7 @@ pub fn to_service<B>(head: &request::Parts, target: &Target, added: Added<'_>, b
 }
 
 /// The head of the service's answer as the caller gets it.
-pub fn to_caller<B>(head: &response::Parts, body: B) -> Response<B> {
+pub(crate) fn to_caller<B>(head: &response::Parts, body: B) -> Response<B> {
     let mut answer = Response::new(body);
     *answer.status_mut() = head.status;
     let mut headers = HeaderMap::with_capacity(head.headers.len());

@@ -1,1 +1,17 @@
-//! proxy
+//! The data path: connections, and the way of a request. [`inbound`] tells the story; read it first.
+
+mod accept;
+mod activity;
+mod gate;
+mod head;
+mod held;
+mod inbound;
+mod refusal;
+mod reply;
+mod service;
+mod told;
+mod worker;
+
+pub(crate) use accept::{Channel, accept};
+pub(crate) use held::HeldLedger;
+pub(crate) use worker::{Limits, Shared, run as run_worker};

@@ -7,50 +7,49 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_A
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// The reason, where the answer is not the service's.
-pub const REASON: HeaderName = HeaderName::from_static("avrogate-reason");
+pub(crate) const REASON: HeaderName = HeaderName::from_static("avrogate-reason");
 /// Whether the same call may be sent again.
-pub const RETRYABLE: HeaderName = HeaderName::from_static("avrogate-retryable");
+pub(crate) const RETRYABLE: HeaderName = HeaderName::from_static("avrogate-retryable");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Why a request is refused, and what its caller is told beyond the reason.
 #[derive(Debug)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// The row of the reason table.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// What is wrong with this request in particular.
-    pub detail: Box<str>,
+    pub(crate) detail: Box<str>,
     /// The body that broke its contract, where that is the reason.
-    pub body: Option<BodyFault>,
-    /// The rule of the policy that denied, where one did. For the decision log: the caller is not told.
-    pub rule: Option<std::sync::Arc<str>>,
+    pub(crate) body: Option<BodyFault>,
 }
 
 /// What is known of a body that broke its contract.
 #[derive(Debug)]
-pub struct BodyFault {
+pub(crate) struct BodyFault {
     /// Why.
-    pub refused: Refused,
+    pub(crate) refused: Refused,
     /// The subject, version and fingerprint of the schema it names.
-    pub schema: Option<(std::sync::Arc<str>, u32, u64)>,
+    pub(crate) schema: Option<(Arc<str>, u32, u64)>,
 }
 
 impl Refusal {
     /// A refusal with the sentence that says what is wrong with this request.
-    pub fn new(reason: Reason, detail: impl Into<Box<str>>) -> Self {
-        Self { reason, detail: detail.into(), body: None, rule: None }
+    pub(crate) fn new(reason: Reason, detail: impl Into<Box<str>>) -> Self {
+        Self { reason, detail: detail.into(), body: None }
     }
 
     /// The answer for a caller that speaks plain HTTP.
-    pub fn problem(&self) -> Response<Bytes> {
+    pub(crate) fn problem(&self) -> Response<Bytes> {
         let row = self.reason.row();
         let mut problem = Map::from_iter([
             ("type".to_owned(), json!(format!("urn:avrogate:reason:{}", row.code))),
             ("title".to_owned(), json!(row.title)),
             ("status".to_owned(), json!(row.status)),
-            ("detail".to_owned(), json!(format!("{}. {}", capitalised(&self.detail), row.remedy))),
+            ("detail".to_owned(), json!(format!("{}. {}", self.detail, row.remedy))),
             ("code".to_owned(), json!(row.code)),
         ]);
         if let Some(fault) = &self.body {
@@ -67,7 +66,7 @@ impl Refusal {
     }
 
     /// The answer for a caller that speaks gRPC: the status in the head, no message.
-    pub fn grpc(&self) -> Response<Bytes> {
+    pub(crate) fn grpc(&self) -> Response<Bytes> {
         let row = self.reason.row();
         let mut response = Response::new(Bytes::new());
         let headers = response.headers_mut();
@@ -104,11 +103,6 @@ impl BodyFault {
             problem.insert("fingerprint".to_owned(), json!(format!("{fingerprint:016x}")));
         }
     }
-}
-
-fn capitalised(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// gRPC's `grpc-message`: bytes outside printable ASCII, and `%`, as `%XX`.

@@ -22,11 +22,11 @@ use tokio::net::TcpStream;
 use crate::control::config::{Protocol, ServiceConfig};
 
 /// What a request to the service carries.
-pub type ServiceBody = Gate<Incoming>;
+pub(crate) type ServiceBody = Gate<Incoming>;
 
 /// The service, as one worker reaches it.
 #[derive(Debug)]
-pub struct Service {
+pub(crate) struct Service {
     config: ServiceConfig,
     connect_max: Duration,
     idle: RefCell<Vec<http1::SendRequest<ServiceBody>>>,
@@ -35,7 +35,7 @@ pub struct Service {
 
 /// Why the service gave no answer.
 #[derive(Debug)]
-pub enum Unanswered {
+pub(crate) enum Unanswered {
     /// It has not seen the request.
     Unreachable(Box<dyn Error + Send + Sync>),
     /// It may have seen it, and acted.
@@ -44,7 +44,7 @@ pub enum Unanswered {
 
 /// The service's answer as it comes. At its end, and only there, its connection is free for the next request.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     body: Incoming,
     connection: Option<(Rc<Service>, http1::SendRequest<ServiceBody>)>,
 }
@@ -56,8 +56,13 @@ const ANSWER_FIELDS_MAX: usize = 100;
 
 impl Service {
     /// The service at this address; nothing is connected yet.
-    pub fn new(config: ServiceConfig, connect_max: Duration) -> Self {
+    pub(crate) fn new(config: ServiceConfig, connect_max: Duration) -> Self {
         Self { config, connect_max, idle: RefCell::default(), shared: RefCell::default() }
+    }
+
+    /// Whether it speaks h2c.
+    pub(crate) fn is_h2(&self) -> bool {
+        self.config.protocol == Protocol::H2c
     }
 
     /// Sends one request and waits for the head of its answer.
@@ -67,7 +72,7 @@ impl Service {
     ///
     /// # Errors
     /// Where there is no connection or no answer.
-    pub async fn send(self: &Rc<Self>, request: Request<ServiceBody>) -> Result<Response<Answer>, Unanswered> {
+    pub(crate) async fn send(self: &Rc<Self>, request: Request<ServiceBody>) -> Result<Response<Answer>, Unanswered> {
         match self.config.protocol {
             Protocol::Http1 => self.send_h1(request).await,
             Protocol::H2c => self.send_h2(request).await,
@@ -205,10 +210,7 @@ impl Body for Answer {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         match frame {
             Poll::Ready(None) => self.release(),
@@ -229,7 +231,7 @@ impl Body for Answer {
 
 /// Runs hyper's background work on the worker's own thread.
 #[derive(Debug, Clone, Copy)]
-pub struct LocalExecutor;
+pub(crate) struct LocalExecutor;
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {

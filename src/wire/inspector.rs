@@ -39,6 +39,8 @@ pub struct Refused {
     pub reason: Reason,
     /// What was found and what the contract wants, for a person. Holds no value of the payload.
     pub detail: Box<str>,
+    /// The schema that the body names, where it names one that is published here.
+    pub schema: Option<SchemaIndex>,
     /// Where the body is not a datum of its schema; counted from the first byte of the body.
     pub violation: Option<Box<Violation>>,
 }
@@ -69,6 +71,11 @@ impl Inspector {
     /// # Errors
     /// As soon as no continuation can keep the contract. Nothing may be pushed after that.
     pub fn push(&mut self, bytes: &[u8]) -> Result<u64, Refused> {
+        self.take(bytes).map_err(|refused| Refused { schema: self.found.schema, ..refused })?;
+        Ok(0)
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         let most = self.contract.limits.body_bytes_max;
         let room = usize::try_from(most - self.received).unwrap_or(usize::MAX);
         let allowed = bytes.get(..room).unwrap_or(bytes);
@@ -77,7 +84,7 @@ impl Inspector {
         if allowed.len() < bytes.len() {
             return Err(Refused::new(Reason::BodyTooLarge, format!("more than {most} bytes")));
         }
-        Ok(0)
+        Ok(())
     }
 
     fn judge(&mut self, bytes: &[u8]) -> Result<(), Refused> {
@@ -110,7 +117,11 @@ impl Inspector {
     /// # Errors
     /// Where what came is not all that the contract wants.
     pub fn finish(&mut self) -> Result<u64, Refused> {
-        self.push(&[])?;
+        self.take(&[]).and_then(|()| self.end()).map_err(|refused| Refused { schema: self.found.schema, ..refused })?;
+        Ok(self.received)
+    }
+
+    fn end(&mut self) -> Result<(), Refused> {
         match &mut self.state {
             State::Prefix { .. } => {
                 let detail = match (self.received, self.found.framing) {
@@ -121,8 +132,7 @@ impl Inspector {
                 Err(Refused::fault(Fault::Truncated, self.received, &detail))
             }
             State::Datum { validator, prefix, .. } => {
-                validator.finish().map_err(|violation| Refused::datum(violation, *prefix))?;
-                Ok(self.received)
+                validator.finish().map_err(|violation| Refused::datum(violation, *prefix))
             }
         }
     }
@@ -229,7 +239,7 @@ impl Inspector {
 
 impl Refused {
     fn new(reason: Reason, detail: String) -> Self {
-        Self { reason, detail: detail.into(), violation: None }
+        Self { reason, detail: detail.into(), schema: None, violation: None }
     }
 
     /// A datum's violation, counted from the start of the body.
@@ -238,6 +248,7 @@ impl Refused {
         Self {
             reason: Reason::DatumInvalid,
             detail: violation.to_string().into(),
+            schema: None,
             violation: Some(Box::new(violation)),
         }
     }

@@ -1,0 +1,47 @@
+//! `avrogate demo`: a sidecar before a service, and everything that can happen to an order on its way.
+
+mod caller;
+mod orders;
+mod script;
+mod stage;
+
+use script::Script;
+use stage::Stage;
+use std::error::Error;
+use std::process::ExitCode;
+
+/// What the demo does after its callers have been.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Stay up afterwards, and print curl commands that work.
+    #[arg(long)]
+    serve: bool,
+}
+
+/// Runs the demo; succeeds only if everything came out as it should.
+pub(super) fn run(args: &Args) -> ExitCode {
+    match play(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("avrogate demo: not everything came out as stated");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("avrogate demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn play(args: &Args) -> Result<bool, Box<dyn Error>> {
+    let stage = Stage::set()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let script = Script::new()?;
+    let as_stated = runtime.block_on(script.play(&stage))?;
+    if args.serve {
+        stage.print_commands(&script)?;
+        runtime.block_on(tokio::signal::ctrl_c())?;
+    }
+    stage.strike(!args.serve)?;
+    Ok(as_stated)
+}

@@ -1,0 +1,70 @@
+//! `avrogate run`: the sidecar, from its configuration to SIGTERM.
+
+use crate::control::config::Config;
+use crate::sidecar::{Sidecar, StartError};
+use crate::telemetry::tracing::{Format, init};
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Where the configuration is.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The bootstrap file.
+    #[arg(long, value_name = "FILE", default_value = "avrogate.yaml")]
+    config: PathBuf,
+    /// How the log on stderr is written; `AVROGATE_LOG` says what is in it (`info`, `avrogate=debug`).
+    #[arg(long, value_enum, default_value_t)]
+    log_format: Format,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(super) fn run(args: &Args) -> ExitCode {
+    if let Err(error) = init(args.log_format) {
+        eprintln!("avrogate: {error}");
+        return ExitCode::FAILURE;
+    }
+    match start(args).and_then(|sidecar| until_told(sidecar).map_err(|error| StartError::Io("cannot wait", error))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            tracing::warn!("ended by force: requests were still open when the grace period was over");
+            ExitCode::SUCCESS
+        }
+        Err(StartError::Findings(findings)) => {
+            for finding in &findings {
+                eprintln!("{finding}");
+            }
+            eprintln!("avrogate: not started; `avrogate check --config {}` shows each place", args.config.display());
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("avrogate: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: &Args) -> Result<Sidecar, StartError> {
+    let (config, warnings) = Config::load(&args.config).map_err(StartError::Findings)?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let sidecar = Sidecar::start(config, Box::new(io::stdout()))?;
+    tracing::info!(inbound = %sidecar.inbound(), admin = %sidecar.admin(), "avrogate is ready");
+    Ok(sidecar)
+}
+
+/// Waits for the signal; says whether all requests ended in time.
+fn until_told(sidecar: Sidecar) -> io::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let name = runtime.block_on(async {
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok::<_, io::Error>(tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        })
+    })?;
+    tracing::info!(signal = name, "draining");
+    Ok(sidecar.stop())
+}

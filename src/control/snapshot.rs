@@ -1,0 +1,80 @@
+//! One generation of everything that decides on a request: loaded whole, never mixed with another.
+
+use super::config::Config;
+use super::files::policy_files;
+use crate::finding::Finding;
+use crate::identity::{FileError, ServerTls, Svid, TrustBundles};
+use crate::policy::{Policy, Settings};
+use crate::registry::{self, Programs};
+use crate::wire::Schemas;
+use std::sync::Arc;
+
+/// What a request is decided by. Immutable; swapped whole.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts from 1.
+    pub generation: u64,
+    /// Who may say what.
+    pub policy: Policy,
+    /// The schemas that the policy's contracts refer to.
+    pub schemas: Arc<Schemas>,
+    /// How callers are verified.
+    pub tls: ServerTls,
+    /// Who we are.
+    pub svid: Svid,
+    /// Findings that did not keep it from loading.
+    pub warnings: Vec<Finding>,
+}
+
+impl Snapshot {
+    /// Loads everything that the configuration names, and checks it against each other.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of it.
+    pub fn load(config: &Config, generation: u64, programs: &Programs) -> Result<Self, Vec<Finding>> {
+        let identity = &config.identity;
+        let mut findings = Vec::new();
+        let svid = keep(Svid::load(&identity.certificate, &identity.key), &mut findings);
+        let bundles = keep(TrustBundles::load(&identity.trust_bundles, &identity.crls), &mut findings);
+        let inputs = Self::decisions(config, programs);
+        let (policy, schemas, warnings) = match inputs {
+            Ok(inputs) => inputs,
+            Err(wrong) => {
+                findings.extend(wrong);
+                return Err(findings);
+            }
+        };
+        let (Some(svid), Some(bundles)) = (svid, bundles) else { return Err(findings) };
+        let tls = ServerTls::new(&svid, Arc::new(bundles)).map_err(|error| {
+            vec![Finding::of_file("tls-invalid", identity.certificate.display().to_string(), error.to_string())]
+        })?;
+        Ok(Self { generation, policy, schemas, tls, svid, warnings })
+    }
+
+    /// Policy and schemas alone: what can be checked without the keys of the running sidecar.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn decisions(
+        config: &Config,
+        programs: &Programs,
+    ) -> Result<(Policy, Arc<Schemas>, Vec<Finding>), Vec<Finding>> {
+        let schemas = Arc::new(registry::load(&config.schemas.directory, programs)?);
+        let files = policy_files(&config.policy)?;
+        let settings = Settings {
+            held_bytes_max: config.limits.held_bytes,
+            everything_dry: config.everything_dry(),
+            ..Settings::default()
+        };
+        let (policy, warnings) = Policy::compile(&files, &config.trust_domains(), &schemas, &settings)?;
+        Ok((policy, schemas, warnings))
+    }
+}
+
+fn keep<T>(loaded: Result<T, FileError>, findings: &mut Vec<Finding>) -> Option<T> {
+    loaded
+        .map_err(|error| {
+            findings.push(Finding::of_file("file-unusable", error.path.display().to_string(), error.what));
+        })
+        .ok()
+}

@@ -1,0 +1,84 @@
+//! The contracts of a document's bodies, resolved.
+
+use super::compile::Compiler;
+use super::document::{Framings, Limits, OnInvalid, Selector};
+use crate::finding::Finding;
+use crate::units::ByteSize;
+use crate::wire::{Contract, ContractLimits, Framing, FramingSet, PublishedSchema, SchemaSet};
+use crate::yaml::Spanned;
+use std::sync::Arc;
+
+/// Records, arrays and maps inside each other that a contract may ask to be judged.
+const DEPTH_MAX: u32 = 1024;
+
+impl Compiler<'_> {
+    pub(super) fn contract(
+        &mut self,
+        file: &Arc<str>,
+        framing: &Framings,
+        selector: &Spanned<Selector>,
+        limits: Option<&Limits>,
+        on_invalid: Option<OnInvalid>,
+    ) -> Arc<Contract> {
+        let wanted: Vec<Framing> = framing.value.iter().copied().map(Framing::from).collect();
+        let framings = FramingSet::new(&wanted).unwrap_or_else(|| {
+            let message = "expected at least one framing, and `Bare` alone: a bare datum may begin with any byte";
+            self.findings.push(Finding::error("framing-invalid", file, framing, message));
+            FramingSet::BARE
+        });
+        let (schemas, findings) = self.catalogue.select(file, selector);
+        let resolved = !findings.iter().any(Finding::is_error);
+        self.findings.extend(findings);
+        if resolved && wanted == [Framing::Bare] && schemas.as_slice().len() != 1 {
+            let finding = Finding::error(
+                "bare-schemas",
+                file,
+                selector,
+                format!("a bare datum does not name its schema, and these are {}", schemas.as_slice().len()),
+            );
+            self.findings.push(finding.help("select exactly one version of one subject"));
+        }
+        if wanted == [Framing::Confluent] {
+            self.without_id(file, selector, &schemas);
+        }
+        let limits = self.limits(file, limits);
+        Arc::new(Contract { framings, schemas, limits, on_invalid: on_invalid.map(Into::into).unwrap_or_default() })
+    }
+
+    /// Schemas that no body of a Confluent framing can name.
+    fn without_id(&mut self, file: &Arc<str>, selector: &Spanned<Selector>, schemas: &SchemaSet) {
+        let published = schemas.as_slice().iter().map(|index| self.catalogue.get(*index));
+        let nameless = |published: &&PublishedSchema| published.ids.is_empty();
+        let nameless: Vec<_> =
+            published.filter(nameless).map(|one| format!("{} version {}", one.subject, one.version)).collect();
+        if !nameless.is_empty() {
+            let message = format!("no Confluent body can name a schema without registry id: {}", nameless.join(", "));
+            let finding = Finding::warning("schema-nameless", file, selector, message);
+            self.findings.push(finding.help("give its `ids` in the catalogue"));
+        }
+    }
+
+    fn limits(&mut self, file: &Arc<str>, limits: Option<&Limits>) -> ContractLimits {
+        let mut all = self.settings.limits;
+        if let Some(limits) = limits {
+            if let Some(depth) = limits.max_depth.as_ref().filter(|depth| depth.value > DEPTH_MAX) {
+                let message = format!("expected at most {DEPTH_MAX}");
+                self.findings.push(Finding::error("limit-invalid", file, depth, message));
+            }
+            if let Some(size) = &limits.max_body_bytes {
+                all.body_bytes_max = size.value.bytes();
+                let held = self.settings.held_bytes_max;
+                if size.value.bytes() > held {
+                    let message = format!("larger than the {} that the process holds", ByteSize::new(held));
+                    let finding = Finding::error("limit-invalid", file, size, message);
+                    self.findings.push(finding.help("raise `limits.heldBytes` of the sidecar"));
+                }
+            }
+            all.datum.depth_max = limits.max_depth.as_ref().map_or(all.datum.depth_max, |depth| depth.value);
+            all.datum.items_max = limits.max_items.unwrap_or(all.datum.items_max);
+        }
+        all.body_bytes_max = all.body_bytes_max.min(self.settings.held_bytes_max);
+        all.datum.bytes_max = all.body_bytes_max;
+        all
+    }
+}

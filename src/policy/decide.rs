@@ -1,0 +1,186 @@
+//! The compiled policy and its two questions: which route, and may this peer.
+
+use super::document::Mode;
+use super::path::RequestPath;
+use super::routes::{Match, RouteTable};
+use super::rules::{Rules, Ruling};
+use crate::identity::spiffe::PeerId;
+use crate::reason::Reason;
+use crate::wire::{Contract, SchemaIndex, SchemaSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Every document of one generation, compiled. Immutable.
+#[derive(Debug)]
+pub struct Policy {
+    pub(super) routes: Vec<Arc<Route>>,
+    pub(super) table: RouteTable,
+    /// Break glass: even what has no route is forwarded.
+    pub(super) everything_dry: bool,
+}
+
+/// What holds for the requests of some methods and paths.
+#[derive(Debug)]
+pub struct Route {
+    /// Its position in [`Policy::routes`].
+    pub index: usize,
+    /// Unique in the policy: a metric label.
+    pub name: Arc<str>,
+    /// The document it stands in.
+    pub document: Arc<str>,
+    /// Whether refusals are carried out.
+    pub mode: Mode,
+    /// What a request's body must be.
+    pub request: BodyRule,
+    /// What a successful answer's content must keep to; unjudged where there is none.
+    pub response: Option<Arc<Contract>>,
+    /// What the content of other answers must keep to; unjudged where there is none.
+    pub errors: Option<Arc<Contract>>,
+    /// How long a request may take, where it differs from the process's limit.
+    pub request_timeout: Option<Duration>,
+    pub(super) matches: Vec<Match>,
+    pub(super) rules: Rules,
+}
+
+/// What a request's body must be.
+#[derive(Debug, Clone)]
+pub enum BodyRule {
+    /// There must be none.
+    Empty,
+    /// Anything, unjudged.
+    Unvalidated,
+    /// It must keep to a contract.
+    Contract(Arc<Contract>),
+}
+
+/// Whether a peer may use a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It may.
+    Permitted(Permit),
+    /// It may not.
+    Denied(Denial),
+    /// It may not, and the request is forwarded nevertheless, since this is a dry run.
+    DryRun(Permit, Denial),
+}
+
+/// The proof that policy let a request pass. Only a decision makes one, and nothing is forwarded without one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    rule: Option<Arc<str>>,
+    schemas: Option<Arc<SchemaSet>>,
+    would_refuse: Option<Reason>,
+}
+
+/// Why a peer may not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// The rule that denies it; none where no rule allows it.
+    pub rule: Option<Arc<str>>,
+    /// `policy_denied`, `identity_missing`, or `route_unknown`.
+    pub reason: Reason,
+}
+
+impl Policy {
+    /// The route of a request, or none.
+    #[must_use]
+    pub fn route(&self, method: &str, path: &RequestPath<'_>) -> Option<&Arc<Route>> {
+        self.table.find(method, path).ok().and_then(|found| self.routes.get(found.route))
+    }
+
+    /// Whether a peer may use a route of this policy. A peer without an identity never may.
+    #[must_use]
+    pub fn authorise(&self, peer: Option<&PeerId>, route: &Route) -> Decision {
+        let decision = match peer {
+            None => Decision::Denied(Denial { rule: None, reason: Reason::IdentityMissing }),
+            Some(peer) => route.decide(route.rules.ruling(peer)),
+        };
+        decision.in_mode(route.mode)
+    }
+
+    /// What becomes of a request that has no route: it is denied, unless the whole process runs dry.
+    #[must_use]
+    pub fn without_route(&self) -> Decision {
+        let mode = if self.everything_dry { Mode::DryRun } else { Mode::Enforce };
+        Decision::Denied(Denial { rule: None, reason: Reason::RouteUnknown }).in_mode(mode)
+    }
+
+    /// Every route, in the order of the documents.
+    #[must_use]
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
+    /// Whether the whole process runs dry.
+    #[must_use]
+    pub fn everything_dry(&self) -> bool {
+        self.everything_dry
+    }
+}
+
+impl Route {
+    /// The names of its rules, in their order: metric labels.
+    pub fn rule_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.rules.iter().map(|rule| &rule.name)
+    }
+
+    fn decide(&self, ruling: Ruling) -> Decision {
+        let name = |index| self.rules.get(index).map(|rule| Arc::clone(&rule.name));
+        match ruling {
+            Ruling { deny: None, allow: Some(allow) } => {
+                Decision::Permitted(Permit { rule: name(allow.first), schemas: allow.schemas, would_refuse: None })
+            }
+            Ruling { deny, .. } => Decision::Denied(Denial { rule: deny.and_then(name), reason: Reason::PolicyDenied }),
+        }
+    }
+}
+
+impl Decision {
+    /// The permit, where the request may be forwarded.
+    ///
+    /// # Errors
+    /// The denial, where it may not.
+    pub fn permit(self) -> Result<Permit, Denial> {
+        match self {
+            Self::Permitted(permit) | Self::DryRun(permit, _) => Ok(permit),
+            Self::Denied(denial) => Err(denial),
+        }
+    }
+
+    fn in_mode(self, mode: Mode) -> Self {
+        match (self, mode) {
+            (Self::Denied(denial), Mode::DryRun) => Self::DryRun(Permit::of_dry_run(&denial), denial),
+            (decision, _) => decision,
+        }
+    }
+}
+
+impl Permit {
+    /// The rule that permits; none in a dry run that forwards what was denied.
+    #[must_use]
+    pub fn rule(&self) -> Option<&Arc<str>> {
+        self.rule.as_ref()
+    }
+
+    /// Whether this caller may send data of a schema that its route accepts.
+    #[must_use]
+    pub fn may_send(&self, schema: SchemaIndex) -> bool {
+        self.schemas.as_ref().is_none_or(|schemas| schemas.contains(schema))
+    }
+
+    /// The only schemas this caller may send, where the rules restrict it to some.
+    #[must_use]
+    pub fn schemas(&self) -> Option<&Arc<SchemaSet>> {
+        self.schemas.as_ref()
+    }
+
+    /// Why the request would be refused if this were no dry run.
+    #[must_use]
+    pub fn would_refuse(&self) -> Option<Reason> {
+        self.would_refuse
+    }
+
+    fn of_dry_run(denial: &Denial) -> Self {
+        Self { rule: None, schemas: None, would_refuse: Some(denial.reason) }
+    }
+}

@@ -1,0 +1,467 @@
+//! Documents in, decisions and findings out.
+
+use super::*;
+use crate::avro::{Program, Schema};
+use crate::finding::Finding;
+use crate::identity::spiffe::PeerId;
+use crate::reason::Reason;
+use crate::wire::schemas::Lifecycle;
+use crate::wire::{Framing, OnInvalid, PublishedSchema, Schemas};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is published: subject, versions, fullname of the root; ids where the subject has them.
+pub(super) fn schemas() -> Arc<Schemas> {
+    let published = [
+        ("orders-value", 4, "com.shop.Order", 10),
+        ("refunds-value", 3, "com.shop.Refund", 20),
+        ("accepted-value", 1, "com.shop.OrderAccepted", 0),
+        ("old-value", 1, "com.shop.Old", 30),
+    ];
+    let entries = published.into_iter().flat_map(|(subject, versions, full_name, first_id)| {
+        (1..=versions).map(move |version| {
+            let text = format!(
+                r#"{{"type": "record", "name": "{full_name}", "fields": [{{"name": "f{version}", "type": "int"}}]}}"#
+            );
+            let schema = Arc::new(Schema::parse(&text).unwrap());
+            PublishedSchema {
+                subject: Arc::from(subject),
+                version,
+                ids: if first_id == 0 { Vec::new() } else { vec![first_id + version] },
+                owner: None,
+                lifecycle: if subject == "old-value" { Lifecycle::Retired } else { Lifecycle::Production },
+                program: Arc::new(Program::compile(&schema)),
+                fingerprint: schema.fingerprint(),
+                fingerprint_rust: schema.fingerprint_rust(),
+                schema,
+            }
+        })
+    });
+    Arc::new(Schemas::new(entries.collect()).unwrap())
+}
+
+fn files(texts: &[&str]) -> Vec<PolicyFile> {
+    let name = |nth: usize| Arc::from(["a.yaml", "b.yaml"][nth]);
+    texts.iter().enumerate().map(|(nth, text)| PolicyFile { name: name(nth), text: (*text).to_owned() }).collect()
+}
+
+pub(super) fn compile(texts: &[&str]) -> Result<(Policy, Vec<Finding>), Vec<Finding>> {
+    let domains = ["cluster.local", "td"].map(|domain| domain.parse().unwrap());
+    Policy::compile(&files(texts), &domains, &schemas(), &Settings::default())
+}
+
+fn compiled(texts: &[&str]) -> Policy {
+    compile(texts).unwrap_or_else(|findings| panic!("{findings:#?}")).0
+}
+
+const ORDERS: &str = r#"
+# yaml-language-server: $schema=./policy.schema.json
+apiVersion: avrogate.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: orders, labels: {team: shop}}
+spec:
+  mode: Enforce
+  identities:
+    checkout: ["spiffe://cluster.local/ns/shop/sa/checkout"]
+    analytics: ["spiffe://cluster.local/ns/analytics/sa/*"]
+    legacy-etl: ["etl.analytics.serviceaccount.identity.linkerd.cluster.local"]
+  routes:
+    - name: create-order
+      matches:
+        - {method: POST, path: {type: Exact, value: /v1/orders}}
+      authorization:
+        - {name: no-sandbox, action: Deny, from: [{identity: "spiffe://cluster.local/ns/sandbox/sa/*"}]}
+        - name: checkout-may-create
+          action: Allow
+          from: [{set: checkout}]
+          schemas: {subjects: [orders-value]}
+        - {name: reporting, action: Allow, from: [{set: analytics}, {set: legacy-etl}]}
+      request:
+        framing: [Confluent, SingleObject]
+        schemas: {subjects: [orders-value, refunds-value], versions: ">=3"}
+        limits: {maxBodyBytes: 2MiB, maxDepth: 32, maxItems: 100000}
+        onInvalid: Reject
+      response:
+        framing: [SingleObject]
+        schemas: {fullNames: [com.shop.OrderAccepted]}
+        errors:
+          framing: [Bare]
+          schemas: {subjects: [refunds-value], versions: 1}
+          onInvalid: Warn
+      timeouts: {request: 5s}
+    - name: health
+      matches: [{method: GET, path: {type: Exact, value: /healthz}}]
+      authorization: [{name: anyone, action: Allow, from: [{anyone: true}]}]
+      request: {validation: None}
+    - name: cancel
+      mode: DryRun
+      matches: [{path: {type: Template, value: "/v1/orders/{id}/cancel"}}]
+      authorization: [{name: checkout, action: Allow, from: [{set: checkout}]}]
+"#;
+
+const CHECKOUT: &str = "spiffe://cluster.local/ns/shop/sa/checkout";
+
+#[test]
+fn the_document_of_the_specification() {
+    let (policy, warnings) = compile(&[ORDERS]).unwrap();
+    let warnings: Vec<_> = warnings.iter().map(Finding::to_string).collect();
+    assert_eq!(
+        warnings,
+        ["a.yaml:40:13: warning[answers-unjudged]: answers of `cancel` are not judged: the route has no `response`"]
+    );
+
+    let route = policy.route("POST", &RequestPath::parse("/v1/orders").unwrap()).unwrap();
+    assert_eq!((&*route.name, &*route.document, route.index), ("create-order", "orders", 0));
+    assert_eq!((route.mode, route.request_timeout), (Mode::Enforce, Some(Duration::from_secs(5))));
+    let BodyRule::Contract(request) = &route.request else { panic!("{:?}", route.request) };
+    assert!(request.framings.contains(Framing::Confluent) && request.framings.contains(Framing::SingleObject));
+    assert_eq!((request.limits.body_bytes_max, request.limits.datum.bytes_max), (2 << 20, 2 << 20));
+    assert_eq!((request.limits.datum.depth_max, request.limits.datum.items_max), (32, 100_000));
+    assert_eq!(names(&request.schemas), ["orders-value 3", "orders-value 4", "refunds-value 3"]);
+    assert_eq!(names(&route.response.as_ref().unwrap().schemas), ["accepted-value 1"]);
+    let errors = route.errors.as_ref().unwrap();
+    assert!(errors.framings.is_bare() && errors.on_invalid == OnInvalid::Warn);
+    assert_eq!(names(&errors.schemas), ["refunds-value 1"]);
+    assert_eq!(
+        route.rule_names().map(|name| &**name).collect::<Vec<_>>(),
+        ["no-sandbox", "checkout-may-create", "reporting"]
+    );
+
+    assert!(matches!(policy.routes()[1].request, BodyRule::Unvalidated));
+    assert!(matches!(policy.routes()[2].request, BodyRule::Empty));
+    assert_eq!(policy.routes()[2].mode, Mode::DryRun);
+}
+
+fn names(set: &crate::wire::SchemaSet) -> Vec<String> {
+    let schemas = schemas();
+    let name = |index| (schemas.get(index).subject.to_string(), schemas.get(index).version);
+    set.as_slice().iter().map(|index| name(*index)).map(|(subject, version)| format!("{subject} {version}")).collect()
+}
+
+fn decide(policy: &Policy, peer: Option<&str>, request: &str) -> Decision {
+    let peer: Option<PeerId> = peer.map(|peer| peer.parse().unwrap());
+    let (method, path) = request.split_once(' ').unwrap();
+    match policy.route(method, &RequestPath::parse(path).unwrap()) {
+        Some(route) => policy.authorise(peer.as_ref(), route),
+        None => policy.without_route(),
+    }
+}
+
+#[test]
+fn decisions() {
+    let policy = compiled(&[ORDERS]);
+    let check = |peer: Option<&str>, request: &str, expected: Result<&str, (Option<&str>, Reason)>| {
+        let decision = decide(&policy, peer, request);
+        let dry = matches!(decision, Decision::DryRun(..));
+        let (rule, refused) = match decision {
+            Decision::Permitted(permit) => (permit.rule().cloned(), permit.would_refuse()),
+            Decision::Denied(denial) => (denial.rule, Some(denial.reason)),
+            Decision::DryRun(permit, denial) => {
+                assert_eq!((permit.rule(), permit.would_refuse()), (None, Some(denial.reason)));
+                (denial.rule, Some(denial.reason))
+            }
+        };
+        let expected = match expected {
+            Ok(rule) => (Some(rule), None),
+            Err((rule, reason)) => (rule, Some(reason)),
+        };
+        assert_eq!((rule.as_deref(), refused), expected, "{peer:?} {request}");
+        assert_eq!(dry, request.ends_with("cancel") && refused.is_some(), "{peer:?} {request}");
+    };
+    let denied = |rule| Err((rule, Reason::PolicyDenied));
+    let create = "POST /v1/orders";
+    check(Some(CHECKOUT), create, Ok("checkout-may-create"));
+    check(Some("spiffe://cluster.local/ns/analytics/sa/x"), create, Ok("reporting"));
+    check(Some("etl.analytics.serviceaccount.identity.linkerd.cluster.local"), create, Ok("reporting"));
+    check(Some("spiffe://cluster.local/ns/sandbox/sa/checkout"), create, denied(Some("no-sandbox")));
+    check(Some("spiffe://cluster.local/ns/shop/sa/other"), create, denied(None));
+    check(Some("spiffe://td/ns/shop/sa/checkout"), create, denied(None));
+    check(None, create, Err((None, Reason::IdentityMissing)));
+    check(Some("spiffe://td/x"), "GET /healthz", Ok("anyone"));
+    check(None, "GET /healthz", Err((None, Reason::IdentityMissing)));
+    check(Some(CHECKOUT), "GET /v1/orders", Err((None, Reason::RouteUnknown)));
+    check(Some(CHECKOUT), "POST /v1/orders/", Err((None, Reason::RouteUnknown)));
+    check(Some(CHECKOUT), "PUT /v1/orders/7/cancel", Ok("checkout"));
+    check(Some("spiffe://td/x"), "PUT /v1/orders/7/cancel", denied(None));
+    check(None, "PUT /v1/orders/7/cancel", Err((None, Reason::IdentityMissing)));
+}
+
+#[test]
+fn a_permit_holds_the_schemas_that_its_rules_allow() {
+    let policy = compiled(&[ORDERS]);
+    let schemas = schemas();
+    let permit = |peer| decide(&policy, Some(peer), "POST /v1/orders").permit().unwrap();
+    let may_send = |permit: &Permit| {
+        let may = schemas.iter().filter(|(index, _)| permit.may_send(*index));
+        may.map(|(_, published)| published.subject.to_string()).collect::<std::collections::BTreeSet<_>>().len()
+    };
+    assert_eq!(
+        permit(CHECKOUT).schemas().map(|set| names(set)),
+        Some(vec!["orders-value 3".into(), "orders-value 4".into()])
+    );
+    assert_eq!(may_send(&permit(CHECKOUT)), 1);
+    assert_eq!(may_send(&permit("spiffe://cluster.local/ns/analytics/sa/x")), 4);
+}
+
+#[test]
+fn break_glass_runs_everything_dry() {
+    let settings = Settings { everything_dry: true, ..Settings::default() };
+    let domains = ["cluster.local".parse().unwrap()];
+    let (policy, _) = Policy::compile(&files(&[ORDERS]), &domains, &schemas(), &settings).unwrap();
+    assert!(policy.routes().iter().all(|route| route.mode == Mode::DryRun));
+    let forwarded = decide(&policy, None, "GET /nowhere").permit().unwrap();
+    assert_eq!(forwarded.would_refuse(), Some(Reason::RouteUnknown));
+    assert!(decide(&policy, Some("spiffe://td/x"), "POST /v1/orders").permit().is_ok());
+}
+
+#[test]
+fn no_body_may_be_larger_than_what_the_process_holds() {
+    let domains = ["cluster.local".parse().unwrap()];
+    let compile = |held_bytes_max| {
+        let settings = Settings { held_bytes_max, ..Settings::default() };
+        Policy::compile(&files(&[ORDERS]), &domains, &schemas(), &settings)
+    };
+    assert!(compile(2 << 20).is_ok());
+    let findings = compile((2 << 20) - 1).unwrap_err();
+    assert!(findings[0].to_string().starts_with("a.yaml:26:32: error[limit-invalid]"), "{findings:?}");
+}
+
+/// A document with one route whose lines are these, from line 6.
+fn around(route: &str) -> String {
+    let lines: Vec<_> = route.trim_matches('\n').lines().map(|line| format!("      {line}\n")).collect();
+    let head = "apiVersion: avrogate.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: d}\nspec:\n  routes:\n    - name: r\n";
+    format!("{head}{}", lines.concat())
+}
+
+/// What is found, each as `file:line:column: rule`, warnings left out where there are errors.
+fn found(texts: &[&str]) -> Vec<String> {
+    let findings = match compile(texts) {
+        Ok((_, warnings)) => warnings,
+        Err(findings) => findings.into_iter().filter(Finding::is_error).collect(),
+    };
+    let short = |finding: &Finding| {
+        let text = finding.to_string();
+        let (place, rest) = text.split_once(": ").unwrap();
+        let rule = rest.split_once('[').and_then(|(_, rest)| rest.split_once(']')).unwrap().0;
+        format!("{place}: {rule}")
+    };
+    findings.iter().map(short).collect()
+}
+
+#[test]
+fn every_finding_has_its_place() {
+    let check = |route: &str, expected: &[&str]| {
+        let text = around(route);
+        let expected: Vec<_> = expected.iter().map(|finding| format!("a.yaml:{finding}")).collect();
+        assert_eq!(found(&[&text]), expected, "{text}\n{:#?}", compile(&[&text]).map(|_| ()));
+    };
+    let matches = "matches: [{method: GET, path: {type: Exact, value: /a}}]";
+    let allow = "authorization: [{name: x, action: Allow, from: [{anyone: true}]}]";
+    let with = |line: &str| format!("{matches}\n{allow}\n{line}");
+    let rule = |rule: &str| format!("{matches}\nauthorization:\n  - {rule}\nrequest: {{validation: None}}");
+
+    // Shape.
+    check(&with("claims: []"), &["9:7: key-unknown"]);
+    check(&with("rateLimit: {}"), &["9:7: key-unknown"]);
+    check(&with("enforcePercent: 10"), &["9:7: key-unknown"]);
+    check(&with("mode: Dry"), &["9:13: value-unknown"]);
+    check(&with("timeouts: {request: 5}"), &["9:27: value-invalid"]);
+    check(&with("request: {framing: [Confluent], onSchemaUnavailable: Pass}"), &["9:39: key-unknown"]);
+    check(&with("request: {framing: [Delimited], schemas: {}}"), &["9:27: value-unknown"]);
+    check(&with("request: {upgrade: Allow}"), &["9:17: key-unknown"]);
+    check(&with("request: {limits: {maxBodyBytes: 1MB}}"), &["9:40: value-invalid"]);
+    check(&with("name: r"), &["9:7: key-duplicate"]);
+    check(&rule("{name: x, action: Allow, from: [{anyone: true, set: a}]}"), &["9:58: value-invalid"]);
+    check(&rule("{name: x, action: Allow, from: [{everyone: true}]}"), &["9:44: value-unknown"]);
+    check("matches: []\nauthorization: []\nrequest: {validation: None}", &["7:16: matches-empty"]);
+
+    // Matches.
+    let on = |found: &str| format!("matches: [{found}]\n{allow}\nrequest: {{validation: None}}");
+    check(&on("{method: get, path: {type: Exact, value: /a}}"), &["7:26: method-invalid"]);
+    check(&on("{method: TRACE, path: {type: Exact, value: /a}}"), &["7:26: method-invalid"]);
+    check(&on("{path: {type: Exact, value: a}}"), &["7:45: path-invalid"]);
+    check(&on("{path: {type: Exact, value: /a/../b}}"), &["7:45: path-invalid"]);
+    check(&on("{path: {type: Exact, value: /a%40b}}"), &["7:45: path-invalid"]);
+    check(&on("{path: {type: Exact, value: '/{a}'}}"), &["7:45: path-invalid"]);
+    check(&on("{path: {type: Template, value: /a}}"), &["7:48: path-invalid"]);
+    check(&on("{path: {type: Template, value: '/a{b}'}}"), &["7:48: path-invalid"]);
+    check(&on("{path: {type: Template, value: '/{}'}}"), &["7:48: path-invalid"]);
+    check(&on("{path: {type: Prefix, value: /a/}}"), &["7:46: path-invalid"]);
+    check(&on("{path: {type: Prefix, value: /}}"), &[]);
+    check(
+        &on("{path: {type: Template, value: '/{a}/b'}}, {path: {type: Template, value: '/{c}/b'}}"),
+        &["7:91: route-tie"],
+    );
+
+    // Rules.
+    check(&rule("{name: x, action: Allow, from: []}"), &["9:42: from-empty"]);
+    check(&rule("{name: x, action: Allow, from: [{anyone: false}]}"), &["9:43: anyone-false"]);
+    check(&rule("{name: x, action: Allow, from: [{set: nobody}]}"), &["9:49: set-unknown"]);
+    check(&rule("{name: x, action: Allow, from: [{identity: 'spiffe://td'}]}"), &["9:54: identity-unreadable"]);
+    check(&rule("{name: x, action: Allow, from: [{identity: 'spiffe://td/a*'}]}"), &["9:54: identity-unreadable"]);
+    check(&rule("{name: x, action: Allow, from: [{identity: 'spiffe://else/a'}]}"), &["9:54: identity-foreign"]);
+    check(&rule("{name: 'a b', action: Allow, from: [{anyone: true}]}"), &["9:18: name-invalid"]);
+    check(
+        &rule(
+            "{name: x, action: Allow, from: [{anyone: true}]}\n  - {name: x, action: Deny, from: [{identity: 'spiffe://td/a'}]}",
+        ),
+        &["10:18: rule-duplicate"],
+    );
+    check(
+        &rule("{name: x, action: Deny, from: [{anyone: true}], schemas: {subjects: [orders-value]}}"),
+        &["9:68: rule-schemas"],
+    );
+    check(
+        &rule("{name: x, action: Allow, from: [{anyone: true}], schemas: {subjects: [orders-value]}}"),
+        &["9:69: rule-schemas"],
+    );
+    check(&rule("{name: x, action: Deny, from: [{anyone: true}]}"), &["6:13: route-closed"]);
+
+    // Contracts.
+    let takes = |contract: &str| {
+        with(&format!("response: {{framing: [Bare], schemas: {{subjects: [accepted-value]}}}}\nrequest: {contract}"))
+    };
+    check(&takes("{framing: [Bare], schemas: {subjects: [accepted-value]}}"), &[]);
+    check(&takes("{framing: [], schemas: {subjects: [orders-value]}}"), &["10:26: framing-invalid"]);
+    check(&takes("{framing: [Bare, Confluent], schemas: {subjects: [accepted-value]}}"), &["10:26: framing-invalid"]);
+    check(&takes("{framing: [Bare], schemas: {subjects: [orders-value]}}"), &["10:43: bare-schemas"]);
+    check(&takes("{framing: [Confluent], schemas: {}}"), &["10:48: selection-empty"]);
+    check(&takes("{framing: [Confluent], schemas: {subjects: []}}"), &["10:48: selection-empty"]);
+    check(&takes("{framing: [Confluent], schemas: {subjects: [nothing]}}"), &["10:60: subject-unknown"]);
+    check(&takes("{framing: [Confluent], schemas: {fullNames: [Nothing]}}"), &["10:61: full-name-unknown"]);
+    check(&takes("{framing: [Confluent], schemas: {versions: latest}}"), &["10:59: version-invalid"]);
+    check(
+        &takes("{framing: [Confluent], schemas: {subjects: [orders-value], versions: '>4'}}"),
+        &["10:60: selection-empty"],
+    );
+    check(
+        &takes("{framing: [Confluent], schemas: {subjects: [orders-value, refunds-value], versions: 4}}"),
+        &["10:74: selection-empty"],
+    );
+    check(
+        &takes(
+            "{framing: [Confluent], schemas: {subjects: [orders-value], fullNames: [com.shop.Order, com.shop.Refund]}}",
+        ),
+        &["10:103: selection-empty"],
+    );
+    check(&takes("{framing: [Confluent], schemas: {subjects: [orders-value], versions: ['1', '>=3,<4']}}"), &[]);
+    check(&takes("{framing: [Confluent]}"), &["10:16: contract-incomplete"]);
+    check(&takes("{validation: None, framing: [Confluent]}"), &["10:16: validation-beside-contract"]);
+    check(
+        &takes("{framing: [Confluent], schemas: {subjects: [orders-value]}, limits: {maxDepth: 1025}}"),
+        &["10:95: limit-invalid"],
+    );
+    check(&takes("{framing: [Confluent], schemas: {subjects: [accepted-value]}}"), &["10:48: schema-nameless"]);
+    check(&takes("{framing: [Confluent], schemas: {subjects: [old-value]}}"), &["10:60: schema-retired"]);
+    check(&with(""), &["6:13: answers-unjudged"]);
+}
+
+#[test]
+fn findings_between_documents() {
+    let one = around("matches: [{method: GET, path: {type: Exact, value: /a}}]\nauthorization: []");
+    assert_eq!(
+        found(&[&one, &one]),
+        ["b.yaml:3:18: document-duplicate", "b.yaml:6:13: route-duplicate", "b.yaml:7:58: route-tie"]
+    );
+    let other = one.replace("name: d", "name: e").replace("name: r", "name: s").replace("method: GET", "method: PUT");
+    assert_eq!(found(&[&one, &other]).iter().filter(|finding| finding.contains("route-closed")).count(), 2);
+    assert_eq!(found(&[&one, "kind: TrafficPolicy\n"]), ["b.yaml:1:1: key-missing"]);
+    let unused = one.replace("  routes:", "  identities: {all: ['spiffe://td/*'], none: []}\n  routes:");
+    assert_eq!(found(&[&unused]), ["a.yaml:5:46: set-empty"]);
+}
+
+#[test]
+fn everything_is_found_in_one_run() {
+    let text = around(
+        "matches: [{method: get, path: {type: Exact, value: a}}]\nauthorization:\n  - {name: x, action: Allow, from: [{identity: a}, {set: b}]}\nrequest: {framing: [], schemas: {subjects: [c, d]}}",
+    );
+    let rules: Vec<_> = found(&[&text]).iter().map(|finding| finding.rsplit_once(' ').unwrap().1.to_owned()).collect();
+    assert_eq!(
+        rules,
+        [
+            "method-invalid",
+            "path-invalid",
+            "framing-invalid",
+            "subject-unknown",
+            "subject-unknown",
+            "identity-unreadable",
+            "set-unknown"
+        ]
+    );
+}
+
+#[test]
+fn a_finding_for_a_person() {
+    let text = ORDERS.replace("versions: \">=3\"", "versions: \">=9\"");
+    let findings = compile(&[&text]).unwrap_err();
+    insta::assert_snapshot!(findings[0].render(&text, crate::finding::Colour::Never), @r#"
+    error[selection-empty]: `orders-value` selects nothing together with the other keys
+      --> a.yaml:25:30
+       |
+    25 |         schemas: {subjects: [orders-value, refunds-value], versions: ">=9"}
+       |                              ^^^^^^^^^^^^
+       |
+       = help: its published versions: 1, 2, 3, 4
+    "#);
+}
+
+#[test]
+fn explanations() {
+    let policy = compiled(&[ORDERS]);
+    let explain = |peer: Option<&str>, method: &str, path: &str| {
+        let peer: Option<PeerId> = peer.map(|peer| peer.parse().unwrap());
+        policy.explain(peer.as_ref(), method, &RequestPath::parse(path).unwrap())
+    };
+    insta::assert_snapshot!(explain(Some(CHECKOUT), "POST", "/v1/orders"), @r"
+    POST /v1/orders from spiffe://cluster.local/ns/shop/sa/checkout
+      permitted by the rule checkout-may-create
+      route create-order of orders, by POST Exact /v1/orders
+         Deny no-sandbox does not apply: the caller is not spiffe://cluster.local/ns/sandbox/sa/*
+      => Allow checkout-may-create applies: the caller is in the set checkout (spiffe://cluster.local/ns/shop/sa/checkout)
+         Allow reporting does not apply: the caller is not in the set analytics (spiffe://cluster.local/ns/analytics/sa/*), nor in the set legacy-etl (etl.analytics.serviceaccount.identity.linkerd.cluster.local)
+    ");
+    insta::assert_snapshot!(explain(Some("spiffe://cluster.local/ns/sandbox/sa/x"), "POST", "/v1/orders"), @r"
+    POST /v1/orders from spiffe://cluster.local/ns/sandbox/sa/x
+      denied by the rule no-sandbox
+      route create-order of orders, by POST Exact /v1/orders
+      => Deny no-sandbox applies: the caller is spiffe://cluster.local/ns/sandbox/sa/*
+         Allow checkout-may-create does not apply: the caller is not in the set checkout (spiffe://cluster.local/ns/shop/sa/checkout)
+         Allow reporting does not apply: the caller is not in the set analytics (spiffe://cluster.local/ns/analytics/sa/*), nor in the set legacy-etl (etl.analytics.serviceaccount.identity.linkerd.cluster.local)
+    ");
+    insta::assert_snapshot!(explain(Some("spiffe://td/x"), "PUT", "/v1/orders/7/cancel"), @r"
+    PUT /v1/orders/7/cancel from spiffe://td/x
+      forwarded by dry run, would be denied: no rule allows the caller
+      route cancel of orders, by any method Template /v1/orders/{id}/cancel
+         Allow checkout does not apply: the caller is not in the set checkout (spiffe://cluster.local/ns/shop/sa/checkout)
+    ");
+    insta::assert_snapshot!(explain(None, "GET", "/v1/orders"), @r"
+    GET /v1/orders from a caller without identity
+      denied: no route matches
+      no route
+        create-order: it matches POST Exact /v1/orders, not GET
+    ");
+    insta::assert_json_snapshot!(explain(Some(CHECKOUT), "GET", "/healthz"), @r#"
+    {
+      "from": "spiffe://cluster.local/ns/shop/sa/checkout",
+      "method": "GET",
+      "path": "/healthz",
+      "verdict": "permitted",
+      "reason": null,
+      "rule": "anyone",
+      "route": {
+        "name": "health",
+        "document": "orders",
+        "mode": "Enforce",
+        "matched": "GET Exact /healthz"
+      },
+      "rules": [
+        {
+          "name": "anyone",
+          "action": "Allow",
+          "applies": true,
+          "because": "the caller is anyone with an identity"
+        }
+      ]
+    }
+    "#);
+}

@@ -1,0 +1,113 @@
+//! Whether a connection is doing anything: hyper's own timer does not tell a caller that is idle from one whose head
+//! never ends.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// What a connection is doing.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    /// Requests that have begun and not ended.
+    requests: Cell<u32>,
+    /// The first byte since the last request: the begin of a head. Only h1 knows; h2 sends frames at any time.
+    head_begun: Cell<Option<Instant>>,
+    idle_since: Cell<Instant>,
+    h1: bool,
+}
+
+/// A request that goes on.
+#[derive(Debug)]
+pub(crate) struct Busy(Rc<Activity>);
+
+/// A stream that tells when something comes.
+#[derive(Debug)]
+pub(crate) struct Watched<S> {
+    stream: S,
+    activity: Rc<Activity>,
+}
+
+impl Activity {
+    /// Of a connection that has just been made.
+    pub(crate) fn new(h1: bool) -> Self {
+        Self { requests: Cell::new(0), head_begun: Cell::new(None), idle_since: Cell::new(Instant::now()), h1 }
+    }
+
+    /// A request begins.
+    pub(crate) fn busy(self: &Rc<Self>) -> Busy {
+        self.requests.set(self.requests.get() + 1);
+        self.head_begun.set(None);
+        Busy(self.clone())
+    }
+
+    /// When the head began that has not ended.
+    pub(crate) fn head_begun(&self) -> Option<Instant> {
+        self.head_begun.get()
+    }
+
+    /// Since when there is no request.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        (self.requests.get() == 0).then(|| self.idle_since.get())
+    }
+
+    fn read(&self) {
+        if self.h1 && self.requests.get() == 0 && self.head_begun.get().is_none() {
+            self.head_begun.set(Some(Instant::now()));
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.requests.set(self.0.requests.get() - 1);
+        self.0.idle_since.set(Instant::now());
+    }
+}
+
+impl<S> Watched<S> {
+    /// Watches a stream.
+    pub(crate) fn new(stream: S, activity: Rc<Activity>) -> Self {
+        Self { stream, activity }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.activity.read();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,330 @@
+//! The way of a request, from the caller's head to the end of its answer.
+//!
+//! ```text
+//!   head ──> route ──> permit ──> gate ──> service ──> gate ──> caller
+//!      └───────┴─────────┴─────────┴─ refusal ─┴─────────┘
+//! ```
+//!
+//! Read [`pass`] from top to bottom: it asks who calls, whether they may, and whether what they say is well-formed,
+//! before a byte reaches the service; and whether the answer is, before a byte reaches the caller. Whatever comes of it
+//! ends in one [`Record`](crate::telemetry::Record).
+
+use super::gate::{Gate, Stopped};
+use super::head::{self, Added};
+use super::refusal::{BodyFault, Refusal};
+use super::reply::Reply;
+use super::service::{Answer, Unanswered};
+use super::told::Told;
+use super::worker::Connection;
+use crate::control::Snapshot;
+use crate::policy::{BodyRule, Decision, Mode, Permit, Route};
+use crate::reason::Reason;
+use crate::wire::{Contract, Inspector, OnInvalid, Refused};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, request, response};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// After a refusal, what is left of the body is read and dropped within these bounds, so that a caller who sends
+/// before it reads still finds its answer: closing a socket with unread bytes resets it.
+const DRAIN_BYTES_MAX: u64 = 4 << 20;
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Answers one request. The caller always gets an answer, unless it is gone.
+///
+/// # Errors
+/// Where the caller broke off inside its body: there is nobody to answer, and the connection ends.
+pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Result<Response<Reply>, Gone> {
+    let now = connection.worker.snapshot();
+    let (head, body) = request.into_parts();
+    let mut told = Told::begin(&connection, &now, &head);
+    let mut body = Some(body);
+    match pass(&connection, &now, &head, &mut body, &mut told).await {
+        Ok((head, answer)) => Ok(told.passes(&head, answer)),
+        Err(End::Gone) => {
+            told.gone();
+            Err(Gone)
+        }
+        Err(End::Refused(refusal)) => {
+            if let Some(unread) = body {
+                drain(unread, &head);
+            }
+            let answer = if head::is_grpc(&head.headers) { refusal.grpc() } else { refusal.problem() };
+            Ok(told.refuses(*refusal, answer))
+        }
+    }
+}
+
+/// The caller is gone.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+/// Why a request does not pass.
+enum End {
+    Refused(Box<Refusal>),
+    Gone,
+}
+
+/// The story of a request. Takes the body out of `body` when it begins to read it.
+async fn pass(
+    connection: &Rc<Connection>,
+    now: &Arc<Snapshot>,
+    head: &request::Parts,
+    body: &mut Option<Incoming>,
+    told: &mut Told,
+) -> Result<(response::Parts, Gate<Answer>), End> {
+    let limits = &connection.worker.limits;
+    let target = head::check(head, limits.head)?;
+
+    // Who may go where.
+    let route = now.policy.route(head.method.as_str(), &target.path).map(|route| &**route);
+    told.routed(route);
+    let permit = authorise(connection, now, route, told)?;
+
+    // What they say. Nothing of it reaches the service before the gate's first release.
+    let mut gate = match body.take() {
+        Some(body) => request_gate(connection, now, route, &permit, head, body, told)?,
+        None => return Err(End::Gone),
+    };
+    told.reads(gate.report());
+    let released = timeout(limits.body_time_max, gate.first_release()).await;
+    if let Err(end) = released
+        .map_err(|_| late_body(limits.body_time_max))
+        .and_then(|released| released.map_err(|stopped| stop(now, stopped)))
+    {
+        *body = Some(gate.into_inner());
+        return Err(end);
+    }
+
+    // The service. From here on it may have acted.
+    let begin = Instant::now();
+    let deadline = begin + route.and_then(|route| route.request_timeout).unwrap_or(limits.request_time_max);
+    let request = head::to_service(head, &target, added(connection, route, told), gate);
+    told.forwards(begin);
+    let (answer_head, answer) = forward(connection, permit, request, deadline).await?.into_parts();
+
+    // What it answers.
+    let mut gate = answer_gate(connection, now, route, &head.method, &answer_head, answer)?;
+    told.relays(gate.report());
+    match timeout_at(deadline, gate.first_release()).await {
+        Ok(Ok(())) => Ok((answer_head, gate)),
+        Ok(Err(Stopped::Refused(refused))) => Err(answer_refusal(now, refused).into()),
+        Ok(Err(Stopped::Gone(error))) => Err(service_failed(&error)),
+        Ok(Err(Stopped::Overload)) => {
+            Err(Refusal::new(Reason::AnswerInvalid, "no memory is left to judge the answer").into())
+        }
+        Err(_) => Err(Refusal::new(Reason::ServiceTimeout, "the service did not finish its answer in time").into()),
+    }
+}
+
+/// Whether this caller may use this route. Decided on the head alone: a denied body is never read.
+fn authorise(
+    connection: &Connection,
+    now: &Snapshot,
+    route: Option<&Route>,
+    told: &mut Told,
+) -> Result<Permit, Refusal> {
+    let peer = connection.peer.id.as_ref();
+    let decision = match route {
+        Some(route) => now.policy.authorise(peer.ok(), route),
+        None => now.policy.without_route(),
+    };
+    match decision {
+        Decision::Permitted(permit) => {
+            told.permitted(&permit);
+            Ok(permit)
+        }
+        Decision::DryRun(permit, denial) => {
+            told.would_deny(&denial);
+            Ok(permit)
+        }
+        Decision::Denied(denial) => {
+            told.denied(&denial);
+            Err(match peer {
+                Err(reason) => Refusal::new(*reason, "the certificate of this connection names no caller"),
+                Ok(_) if route.is_none() => Refusal::new(denial.reason, "no route matches this method and path"),
+                Ok(peer) => Refusal::new(denial.reason, format!("{peer} may not use this route")),
+            })
+        }
+    }
+}
+
+/// The gate that the request's body goes through, by the route's contract; the caller's own words decide nothing.
+fn request_gate(
+    connection: &Connection,
+    now: &Arc<Snapshot>,
+    route: Option<&Route>,
+    permit: &Permit,
+    head: &request::Parts,
+    body: Incoming,
+    told: &mut Told,
+) -> Result<Gate<Incoming>, Refusal> {
+    let budget = connection.worker.hold();
+    // Without a route only a process that runs dry comes here.
+    let Some(route) = route else { return Ok(Gate::open(body, budget)) };
+    match &route.request {
+        BodyRule::Unvalidated => Ok(Gate::open(body, budget)),
+        BodyRule::Empty if body.is_end_stream() => Ok(Gate::open(body, budget)),
+        BodyRule::Empty => {
+            let refusal = Refusal::new(Reason::BodyUnexpected, "this route takes no body");
+            told.unless_dry(route, refusal).map(|()| Gate::open(body, budget))
+        }
+        BodyRule::Contract(_) if head::is_coded(&head.headers) => {
+            let refusal = Refusal::new(Reason::ContentCodingRefused, "the body has a Content-Encoding");
+            told.unless_dry(route, refusal).map(|()| Gate::open(body, budget))
+        }
+        BodyRule::Contract(contract) => {
+            let inspector = Inspector::new(contract.clone(), now.schemas.clone(), permit.schemas().cloned());
+            Ok(match enforced(route, contract) {
+                true => Gate::enforce(body, inspector, budget),
+                false => Gate::observe(body, inspector, budget),
+            })
+        }
+    }
+}
+
+fn enforced(route: &Route, contract: &Contract) -> bool {
+    route.mode == Mode::Enforce && contract.on_invalid == OnInvalid::Reject
+}
+
+fn added<'c>(connection: &'c Connection, route: Option<&Route>, told: &Told) -> Added<'c> {
+    Added {
+        identity: &connection.identity_fields,
+        request_id: told.request_id(),
+        judged_answer: route.is_some_and(|route| route.response.is_some() || route.errors.is_some()),
+        h2: connection.worker.service.is_h2(),
+    }
+}
+
+/// Hands a request to the service: only what has a permit is forwarded.
+async fn forward(
+    connection: &Connection,
+    _permit: Permit,
+    request: Request<Gate<Incoming>>,
+    deadline: Instant,
+) -> Result<Response<Answer>, End> {
+    let limits = &connection.worker.limits;
+    let first_byte = deadline.min(Instant::now() + limits.first_byte_time_max);
+    match timeout_at(first_byte, connection.worker.service.send(request)).await {
+        Ok(Ok(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Err(Refusal::new(Reason::ServiceFailed, "the service changed the protocol unasked").into())
+        }
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(Unanswered::Unreachable(error))) => {
+            Err(Refusal::new(Reason::ServiceUnreachable, format!("no connection to the service: {error}")).into())
+        }
+        Ok(Err(Unanswered::Failed(error))) => Err(service_failed(&error)),
+        Err(_) => Err(Refusal::new(Reason::ServiceTimeout, "the service did not answer in time").into()),
+    }
+}
+
+/// The gate that the answer goes through, by the route's contract for its status.
+fn answer_gate(
+    connection: &Connection,
+    now: &Arc<Snapshot>,
+    route: Option<&Route>,
+    method: &Method,
+    head: &response::Parts,
+    answer: Answer,
+) -> Result<Gate<Answer>, Refusal> {
+    let budget = connection.worker.hold();
+    let contract = route.and_then(|route| {
+        let contract = if head.status.is_success() { &route.response } else { &route.errors };
+        contract.as_ref().map(|contract| (route, contract))
+    });
+    let Some((route, contract)) = contract.filter(|_| has_content(method, head.status, &answer)) else {
+        return Ok(Gate::open(answer, budget));
+    };
+    let wrong = if head::is_coded(&head.headers) {
+        Some("the answer has a Content-Encoding, which was not asked for")
+    } else if head.status == StatusCode::PARTIAL_CONTENT {
+        Some("the answer is a part, which was not asked for")
+    } else {
+        None
+    };
+    let inspector = Inspector::new(contract.clone(), now.schemas.clone(), None);
+    match (wrong, enforced(route, contract)) {
+        (Some(wrong), true) => Err(Refusal::new(Reason::AnswerInvalid, wrong)),
+        (None, true) => Ok(Gate::enforce(answer, inspector, budget)),
+        (_, false) => Ok(Gate::observe(answer, inspector, budget)),
+    }
+}
+
+/// Whether an answer has content to judge. An empty 200 has: the caller would decode it.
+fn has_content(method: &Method, status: StatusCode, answer: &Answer) -> bool {
+    let none = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+    method != Method::HEAD && !none && (status == StatusCode::OK || !answer.is_end_stream())
+}
+
+/// What becomes of a request whose body stopped.
+fn stop(now: &Snapshot, stopped: Stopped) -> End {
+    match stopped {
+        Stopped::Refused(refused) => {
+            let mut refusal = Refusal::new(refused.reason, refused.detail.clone());
+            refusal.body = Some(body_fault(now, refused));
+            refusal.into()
+        }
+        Stopped::Gone(_) => End::Gone,
+        Stopped::Overload => Refusal::new(Reason::Overload, "too many bytes wait for their verdict").into(),
+    }
+}
+
+/// The service has acted, so this is no refusal of the request: the caller must not send it again.
+fn answer_refusal(now: &Snapshot, refused: Refused) -> Refusal {
+    let mut refusal = Refusal::new(Reason::AnswerInvalid, refused.detail.clone());
+    refusal.body = Some(body_fault(now, refused));
+    refusal
+}
+
+fn body_fault(now: &Snapshot, refused: Refused) -> BodyFault {
+    let schema = refused.schema.map(|index| {
+        let published = now.schemas.get(index);
+        (published.subject.clone(), published.version, published.fingerprint)
+    });
+    BodyFault { refused, schema }
+}
+
+fn late_body(limit: Duration) -> End {
+    Refusal::new(Reason::BodyTimeout, format!("the body did not come within {limit:?}")).into()
+}
+
+fn service_failed(error: &dyn std::fmt::Display) -> End {
+    Refusal::new(Reason::ServiceFailed, format!("the service broke off: {error}")).into()
+}
+
+/// Reads what is left of a refused body, beside the answer. A caller that waits for `100 Continue` sends nothing before
+/// its answer, and reading would invite it.
+fn drain(mut body: Incoming, head: &request::Parts) {
+    if body.is_end_stream() || head.headers.contains_key(http::header::EXPECT) {
+        return;
+    }
+    tokio::task::spawn_local(timeout(DRAIN_TIME_MAX, async move {
+        let mut left = DRAIN_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+            match left.checked_sub(bytes) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    }));
+}
+
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
+}
+
+impl std::fmt::Display for Gone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the caller is gone")
+    }
+}
+
+impl std::error::Error for Gone {}

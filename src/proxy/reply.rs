@@ -1,0 +1,92 @@
+//! What the caller gets, and the end of its request: the record is told when the last byte is handed over, or when
+//! nobody wants it any more.
+
+use super::gate::{Gate, Stopped};
+use super::service::Answer;
+use super::told::Told;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// The body of every answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    body: ReplyBody,
+    /// Until it is told.
+    told: Option<Told>,
+}
+
+#[derive(Debug)]
+enum ReplyBody {
+    /// Our own words.
+    Own(Option<Bytes>),
+    /// The service's, behind the gate.
+    Service(Gate<Answer>),
+}
+
+impl Reply {
+    /// An answer of avrogate's own.
+    pub(crate) fn own(body: Bytes, told: Told) -> Self {
+        let body = (!body.is_empty()).then_some(body);
+        Self { body: ReplyBody::Own(body), told: Some(told) }
+    }
+
+    /// The service's answer.
+    pub(crate) fn service(body: Gate<Answer>, told: Told) -> Self {
+        Self { body: ReplyBody::Service(body), told: Some(told) }
+    }
+
+    fn ended(&mut self) {
+        if let Some(told) = self.told.take() {
+            told.ended();
+        }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Stopped;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Stopped>>> {
+        let frame = match &mut self.body {
+            ReplyBody::Own(body) => body.take().map(|body| Ok(Frame::data(body))),
+            ReplyBody::Service(gate) => ready!(Pin::new(gate).poll_frame(cx)),
+        };
+        match &frame {
+            Some(Ok(_)) => {}
+            Some(Err(stopped)) => {
+                if let Some(told) = self.told.take() {
+                    told.cut(stopped);
+                }
+            }
+            None => self.ended(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            ReplyBody::Own(body) => body.is_none(),
+            ReplyBody::Service(gate) => gate.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            ReplyBody::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
+            ReplyBody::Service(gate) => gate.size_hint(),
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        // hyper does not ask for the end of a body whose length it knows.
+        if self.is_end_stream() {
+            self.ended();
+        } else if let Some(told) = self.told.take() {
+            told.gone();
+        }
+    }
+}

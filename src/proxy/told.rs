@@ -1,0 +1,235 @@
+//! What a request's way tells: the [`Record`] as it fills, told exactly once, however the request ends.
+
+use super::activity::Busy;
+use super::gate::{BodyReport, Gate, SharedReport, Stopped};
+use super::head;
+use super::refusal::Refusal;
+use super::reply::Reply;
+use super::service::Answer;
+use super::worker::Connection;
+use crate::control::Snapshot;
+use crate::policy::{self, Denial, Permit, Route};
+use crate::reason::Reason;
+use crate::telemetry::{Decision, Direction, Mode, Outcome, Record, SchemaName, Side, Verdict};
+use crate::wire::{Contract, OnInvalid};
+use bytes::Bytes;
+use http::{HeaderValue, Response, request, response};
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// One request's record on its way.
+#[derive(Debug)]
+pub(crate) struct Told(Box<Telling>);
+
+#[derive(Debug)]
+struct Telling {
+    connection: Rc<Connection>,
+    now: Arc<Snapshot>,
+    record: Record,
+    begin: Instant,
+    request: Option<SharedReport>,
+    response: Option<SharedReport>,
+    told: bool,
+    _busy: Busy,
+}
+
+impl Told {
+    /// A request begins.
+    pub(crate) fn begin(connection: &Rc<Connection>, now: &Arc<Snapshot>, head: &request::Parts) -> Self {
+        let request_id = match head::request_id(&head.headers) {
+            Some(id) => id.into(),
+            None => connection.worker.new_request_id(),
+        };
+        let mut record = Record::begin(Direction::Inbound, now.generation, head.method.clone(), request_id);
+        record.trace_id = head::trace_id(&head.headers);
+        record.peer = connection.peer.id.as_ref().ok().cloned();
+        Self(Box::new(Telling {
+            connection: connection.clone(),
+            now: now.clone(),
+            record,
+            begin: Instant::now(),
+            request: None,
+            response: None,
+            told: false,
+            _busy: connection.busy(),
+        }))
+    }
+
+    /// The request's own id, or ours.
+    pub(crate) fn request_id(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.0.record.request_id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    }
+
+    /// It has a route, or none.
+    pub(crate) fn routed(&mut self, route: Option<&Route>) {
+        let Some(route) = route else { return };
+        let record = &mut self.0.record;
+        record.route = Some(route.name.clone());
+        record.mode = mode(route, None);
+        let request = if let policy::BodyRule::Contract(contract) = &route.request { Some(contract) } else { None };
+        record.request.mode = mode(route, request.map(|contract| &**contract));
+        record.response.mode = mode(route, route.response.as_deref());
+    }
+
+    /// It may pass.
+    pub(crate) fn permitted(&mut self, permit: &Permit) {
+        self.decided(Decision::Allowed, permit.rule().cloned());
+    }
+
+    /// It may not pass.
+    pub(crate) fn denied(&mut self, denial: &Denial) {
+        self.decided(Decision::Denied, denial.rule.clone());
+    }
+
+    /// It may not pass, and does, since its route runs dry.
+    pub(crate) fn would_deny(&mut self, denial: &Denial) {
+        let reason = self.0.connection.peer.id.as_ref().err().copied().unwrap_or(denial.reason);
+        self.would_refuse(reason);
+        self.0.record.mode = Mode::DryRun;
+        self.denied(denial);
+    }
+
+    fn decided(&mut self, decision: Decision, rule: Option<Arc<str>>) {
+        let telling = &mut *self.0;
+        telling.record.decision = Some(decision);
+        telling.record.rule = rule;
+        telling.record.phases.authorise = telling.begin.elapsed();
+    }
+
+    /// Carries a refusal out, unless its route runs dry.
+    ///
+    /// # Errors
+    /// The refusal, where it is carried out.
+    pub(crate) fn unless_dry(&mut self, route: &Route, refusal: Refusal) -> Result<(), Refusal> {
+        if route.mode == policy::Mode::Enforce {
+            return Err(refusal);
+        }
+        self.would_refuse(refusal.reason);
+        Ok(())
+    }
+
+    /// Enforcing refuses for the first reason and asks no further.
+    fn would_refuse(&mut self, reason: Reason) {
+        self.0.record.would_refuse.get_or_insert(reason);
+    }
+
+    /// Its body is read.
+    pub(crate) fn reads(&mut self, report: SharedReport) {
+        self.0.request = Some(report);
+    }
+
+    /// Its answer is read.
+    pub(crate) fn relays(&mut self, report: SharedReport) {
+        self.0.response = Some(report);
+    }
+
+    /// It goes to the service; building its head took since `since`.
+    pub(crate) fn forwards(&mut self, since: Instant) {
+        self.0.record.phases.forward = since.elapsed();
+    }
+
+    /// The answer to a request that passed. Told when the answer is over.
+    pub(crate) fn passes(mut self, head: &response::Parts, answer: Gate<Answer>) -> Response<Reply> {
+        self.0.record.outcome = Outcome::Passed;
+        self.0.record.status = Some(head.status.as_u16());
+        let grpc_status = head.headers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
+        self.0.record.grpc_status = grpc_status;
+        head::to_caller(head, Reply::service(answer, self))
+    }
+
+    /// The answer to a request that did not pass. Told when the answer is over.
+    pub(crate) fn refuses(mut self, refusal: Refusal, answer: Response<Bytes>) -> Response<Reply> {
+        let record = &mut self.0.record;
+        record.outcome = match refusal.reason {
+            Reason::ServiceUnreachable | Reason::ServiceFailed | Reason::ServiceTimeout => Outcome::Failed,
+            _ => Outcome::Refused,
+        };
+        record.reason = Some(refusal.reason);
+        record.detail = Some(refusal.detail);
+        record.status = Some(answer.status().as_u16());
+        record.grpc_status = answer.headers().contains_key("grpc-status").then(|| refusal.reason.row().grpc_status);
+        answer.map(|body| Reply::own(body, self))
+    }
+
+    /// The caller has its whole answer.
+    pub(crate) fn ended(mut self) {
+        self.0.tell();
+    }
+
+    /// The answer was cut.
+    pub(crate) fn cut(mut self, stopped: &Stopped) {
+        let record = &mut self.0.record;
+        (record.outcome, record.reason) = match stopped {
+            Stopped::Refused(_) => (Outcome::Refused, Some(Reason::AnswerInvalid)),
+            Stopped::Gone(_) => (Outcome::Failed, Some(Reason::ServiceFailed)),
+            Stopped::Overload => (Outcome::Refused, Some(Reason::Overload)),
+        };
+        self.0.tell();
+    }
+
+    /// The caller went away.
+    pub(crate) fn gone(self) {
+        drop(self);
+    }
+}
+
+impl Telling {
+    fn tell(&mut self) {
+        self.told = true;
+        let record = &mut self.record;
+        for (report, side) in [(&self.request, &mut record.request), (&self.response, &mut record.response)] {
+            if let Some(report) = report {
+                let report = report.borrow();
+                record.phases.validate += report.judging;
+                fill(side, &report, &self.now);
+            }
+        }
+        // A body on a dry route breaks its contract and passes: what enforcing would have said of it comes after what
+        // it would have said of the head.
+        if record.mode == Mode::DryRun && record.would_refuse.is_none() {
+            let asked = record.request.verdict.reason();
+            let answered = record.response.verdict.reason().map(|_| Reason::AnswerInvalid);
+            record.would_refuse = asked.or(answered);
+        }
+        record.phases.total = self.begin.elapsed();
+        self.connection.worker.teller.tell(record);
+    }
+}
+
+/// A request that hyper drops on its way has lost its caller.
+impl Drop for Telling {
+    fn drop(&mut self) {
+        if !self.told {
+            self.record.outcome = Outcome::Abandoned;
+            self.record.reason = Some(Reason::PeerGone);
+            self.tell();
+        }
+    }
+}
+
+fn mode(route: &Route, contract: Option<&Contract>) -> Mode {
+    match (route.mode, contract.map(|contract| contract.on_invalid)) {
+        (policy::Mode::DryRun, _) => Mode::DryRun,
+        (policy::Mode::Enforce, Some(OnInvalid::Warn)) => Mode::Warn,
+        (policy::Mode::Enforce, _) => Mode::Enforce,
+    }
+}
+
+fn fill(side: &mut Side, report: &BodyReport, now: &Snapshot) {
+    side.bytes = report.bytes;
+    side.framing = report.found.framing;
+    side.schema = report.found.schema.map(|index| {
+        let published = now.schemas.get(index);
+        SchemaName {
+            subject: published.subject.clone(),
+            version: published.version,
+            fingerprint: published.fingerprint,
+        }
+    });
+    side.verdict = match &report.refused {
+        Some(refused) => Verdict::Broken(Box::new(refused.clone())),
+        None if report.judged => Verdict::Kept,
+        None => Verdict::NotJudged,
+    };
+}

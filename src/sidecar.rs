@@ -1,0 +1,227 @@
+//! The running sidecar: its threads, its listeners, its end.
+//!
+//! ```text
+//!   control thread   accepts connections, answers the admin listener
+//!   worker threads   own their connections from the handshake to the end
+//!   decisions thread writes the decision log
+//! ```
+
+use crate::control::config::Config;
+use crate::control::{AdminPages, Snapshot, pages, serve_admin};
+use crate::finding::Finding;
+use crate::proxy::{Channel, HeldLedger, Limits, Shared, accept, run_worker};
+use crate::registry::Programs;
+use crate::telemetry::{DecisionLog, DecisionSettings, Input, Metrics};
+use arc_swap::ArcSwap;
+use std::fmt;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::watch;
+
+/// A sidecar that runs until it is [stopped](Self::stop).
+#[derive(Debug)]
+pub struct Sidecar {
+    inbound: SocketAddr,
+    admin: SocketAddr,
+    shared: Arc<Shared>,
+    drain: watch::Sender<bool>,
+    threads: usize,
+    ended: Receiver<()>,
+    decisions: DecisionLog,
+    grace: Duration,
+}
+
+/// Why a sidecar does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// Something is wrong with what it was given.
+    Findings(Vec<Finding>),
+    /// The system refused something.
+    Io(&'static str, io::Error),
+}
+
+impl Sidecar {
+    /// Loads everything, binds the listeners and starts the threads. The decision log goes to `sink`.
+    ///
+    /// # Errors
+    /// Where an input is bad or the system refuses a socket or a thread; nothing runs then.
+    pub fn start(config: Config, sink: Box<dyn Write + Send>) -> Result<Self, StartError> {
+        let snapshot = Snapshot::load(&config, 1, &Programs::default()).map_err(StartError::Findings)?;
+        for warning in &snapshot.warnings {
+            tracing::warn!("{warning}");
+        }
+        let io = |what| move |error| StartError::Io(what, error);
+        let inbound = listen(config.inbound.listen).map_err(io("cannot listen for callers"))?;
+        let admin = listen(config.admin.listen).map_err(io("cannot listen for the admin pages"))?;
+        let (inbound_address, admin_address) = (address(&inbound)?, address(&admin)?);
+
+        let metrics = Arc::new(Metrics::new());
+        metrics.snapshot_generation.set(1);
+        metrics.dry_run.set(i64::from(snapshot.policy.everything_dry()));
+        metrics.certificate_expires(snapshot.svid.not_after);
+        for input in [Input::Policy, Input::Schemas, Input::Identity] {
+            metrics.reloaded(input, true, SystemTime::now());
+        }
+        let settings = DecisionSettings { passes: config.decisions.passes.ratio(), ..DecisionSettings::default() };
+        let decisions =
+            DecisionLog::start(settings, metrics.clone(), sink).map_err(io("cannot start the decision log"))?;
+        let (drain, draining) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            held: HeldLedger::new(config.limits.held_bytes),
+            metrics,
+            decisions: decisions.decisions(),
+            limits: Limits::of(&config),
+            service: config.service.clone(),
+            draining: draining.clone(),
+        });
+
+        let (end, ended) = channel();
+        let mut channels = Vec::new();
+        for at in 0..config.workers {
+            let (channel, accepted) = Channel::new();
+            channels.push(channel);
+            let shared = shared.clone();
+            spawn(format!("worker-{at}"), end.clone(), move || run_worker(shared, accepted))?;
+        }
+        let (connections_max, grace) = (config.limits.connections, config.shutdown_grace_period);
+        let threads = config.workers;
+        let pages = Arc::new(admin_pages(&shared, config));
+        // The control thread answers to the end: probes are asked while the workers drain.
+        spawn("control".into(), Sender::clone(&end), move || {
+            control(inbound, admin, channels, connections_max, pages, draining)
+        })?;
+        Ok(Self { inbound: inbound_address, admin: admin_address, shared, drain, threads, ended, decisions, grace })
+    }
+
+    /// Where callers connect.
+    #[must_use]
+    pub fn inbound(&self) -> SocketAddr {
+        self.inbound
+    }
+
+    /// Where the admin pages are.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The page that Prometheus reads.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        metrics_page(&self.shared)
+    }
+
+    /// Accepts no more, lets requests that have begun finish, and returns when they have or the grace period is over.
+    /// Says whether all have.
+    pub fn stop(self) -> bool {
+        let deadline = Instant::now() + self.grace;
+        self.drain.send_replace(true);
+        let done = (0..self.threads)
+            .all(|_| self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok());
+        self.decisions.finish(Duration::from_secs(1));
+        done
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError::Io("a listener has no address", error))
+}
+
+/// Starts a thread that says when it ends.
+fn spawn(
+    name: String,
+    end: Sender<()>,
+    body: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> Result<(), StartError> {
+    let run = move || {
+        if let Err(error) = body() {
+            tracing::error!(%error, "a thread of the sidecar ended");
+        }
+        // Nobody waits any more once the grace period is over.
+        let _ = end.send(());
+    };
+    thread::Builder::new().name(name).spawn(run).map_err(|error| StartError::Io("cannot start a thread", error))?;
+    Ok(())
+}
+
+/// The control thread: until the process ends for the pages, until it drains for callers.
+fn control(
+    inbound: TcpListener,
+    admin: TcpListener,
+    workers: Vec<Channel>,
+    connections_max: usize,
+    pages: Arc<AdminPages>,
+    mut draining: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    runtime.block_on(async move {
+        let inbound = tokio::net::TcpListener::from_std(inbound)?;
+        let admin = tokio::net::TcpListener::from_std(admin)?;
+        let pages = tokio::spawn(serve_admin(admin, pages));
+        tokio::select! {
+            () = accept(inbound, workers, connections_max) => {}
+            _ = draining.wait_for(|draining| *draining) => {}
+        }
+        // The listener is closed and the workers' channels with it.
+        match pages.await {
+            Ok(never) => match never {},
+            Err(error) => Err(io::Error::other(error)),
+        }
+    })
+}
+
+fn admin_pages(shared: &Arc<Shared>, config: Config) -> AdminPages {
+    let of = |page: fn(&Snapshot) -> serde_json::Value| {
+        let shared = shared.clone();
+        Arc::new(move || page(&shared.snapshot.load())) as Arc<dyn Fn() -> serde_json::Value + Send + Sync>
+    };
+    let (ready, metrics, decisions, explain) = (shared.clone(), shared.clone(), shared.clone(), shared.clone());
+    AdminPages {
+        ready: Arc::new(move || if *ready.draining.borrow() { Err("draining") } else { Ok(()) }),
+        metrics: Arc::new(move || metrics_page(&metrics)),
+        config: Arc::new(move || serde_json::to_value(&config).unwrap_or_default()),
+        policy: of(pages::policy),
+        schemas: of(pages::schemas),
+        certs: of(pages::certs),
+        decisions: Arc::new(move || serde_json::Value::Array(decisions.decisions.recent())),
+        explain: Arc::new(move |query| pages::explain(&explain.snapshot.load(), query)),
+    }
+}
+
+fn metrics_page(shared: &Shared) -> String {
+    let gauge = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+    shared.metrics.held_bytes.set(gauge(shared.held.held()));
+    shared.metrics.held_bytes_max.set(gauge(shared.held.most()));
+    shared.metrics.render()
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Findings(findings) => {
+                for (at, finding) in findings.iter().enumerate() {
+                    write!(f, "{}{finding}", if at > 0 { "\n" } else { "" })?;
+                }
+                Ok(())
+            }
+            Self::Io(what, error) => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
