@@ -9,6 +9,7 @@ mod describe;
 pub mod json;
 mod json_encoding;
 mod limits;
+mod machine;
 mod parse;
 mod program;
 #[cfg(test)]
