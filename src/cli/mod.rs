@@ -8,6 +8,7 @@ mod demo;
 mod output;
 mod policy;
 mod run;
+mod validate;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -31,6 +32,8 @@ enum Command {
     Demo(demo::Args),
     /// Checks a configuration with all that it names: policy, schemas, certificates.
     Check(check::Args),
+    /// Judges bytes against a schema.
+    Validate(validate::ValidateArgs),
     /// Asks what a policy decides.
     Policy(policy::Args),
     /// Makes certificates for development, and reads certificates.
@@ -47,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Validate(args) => validate::run(args),
         Command::Policy(args) => policy::run(&args),
         Command::Certs(args) => certs::run(&args),
     }
