@@ -24,6 +24,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -104,6 +105,10 @@ const STREAMS_MAX: u32 = 100;
 /// What a request body may have on its way into the gate, for each stream and for the connection.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// After a failed handshake, what the caller goes on sending is read and dropped within these bounds.
+const ALERT_DRAIN_BYTES_MAX: u64 = 256 << 10;
+const ALERT_DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Runs a worker on this thread until its channel closes and its connections have ended.
 pub(crate) fn run(shared: Arc<Shared>, mut accepted: mpsc::UnboundedReceiver<Accepted>) -> std::io::Result<()> {
@@ -189,10 +194,13 @@ async fn attend(worker: Rc<Worker>, accepted: Accepted) {
     // Small writes go out at once; a socket that refuses the option still works.
     let _ = stream.set_nodelay(true);
     let snapshot = worker.snapshot();
-    let handshake = TlsAcceptor::from(snapshot.tls.config()).accept(stream);
+    let handshake = TlsAcceptor::from(snapshot.tls.config()).accept(stream).into_fallible();
     let stream = match timeout(worker.limits.handshake_time_max, handshake).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return refuse_handshake(&worker, address, HandshakeFault::of_io(&error), &error),
+        Ok(Err((error, stream))) => {
+            refuse_handshake(&worker, address, HandshakeFault::of_io(&error), &error);
+            return let_alert_arrive(stream).await;
+        }
         Err(error) => return refuse_handshake(&worker, address, HandshakeFault::Timeout, &error),
     };
     let (_, tls) = stream.get_ref();
@@ -214,6 +222,18 @@ async fn attend(worker: Rc<Worker>, accepted: Accepted) {
     let connection = Rc::new(Connection { worker: worker.clone(), peer, chain, identity_fields, activity });
     converse(connection, stream, h2).await;
     metrics.connections_open.dec();
+}
+
+/// After a failed handshake, reads and drops what the caller has sent. In TLS 1.3 it sends its request before it hears
+/// of the alert, and closing a socket with unread bytes resets it: the caller would see a reset and not the alert, the
+/// only thing that tells it why.
+async fn let_alert_arrive(mut stream: TcpStream) {
+    let unread = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(ALERT_DRAIN_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    // Whether it has hung up or goes on sending: this was all that could be done.
+    let _ = timeout(ALERT_DRAIN_TIME_MAX, unread).await;
 }
 
 /// Serves requests until the caller, a limit or the end of the process ends the connection.
