@@ -238,7 +238,9 @@ impl Inspector {
 }
 
 impl Refused {
-    fn new(reason: Reason, detail: String) -> Self {
+    /// A refusal that concerns the body as a whole.
+    #[must_use]
+    pub fn new(reason: Reason, detail: String) -> Self {
         Self { reason, detail: detail.into(), schema: None, violation: None }
     }
 
