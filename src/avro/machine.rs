@@ -6,7 +6,7 @@
 
 use super::limits::Limits;
 use super::program::{Items, Op, Pc, Program};
-use super::text::{CutText, is_utf8};
+use super::text::{CutText, is_utf8, skip_short_ascii};
 use super::varint::{Stop, read_int, read_long, skip_int, skip_long, skip_run};
 use super::violation::Fault;
 
@@ -160,37 +160,28 @@ impl Machine {
             };
         }
         // A length and that many bytes at `$start`; should they be cut, the program goes on at `$next` behind them.
-        macro_rules! payload {
-            ($start:expr, $next:expr, $text:expr) => {{
-                let start = $start;
-                let (length, begin) = number!(read_long(input, start, strict), start);
-                let Ok(length) = u64::try_from(length) else { halt!(Halt::Fault(Fault::LengthNegative, start)) };
-                let rest = input.get(begin..).unwrap_or_default();
-                match usize::try_from(length).ok().and_then(|length| rest.get(..length)) {
-                    Some(whole) => {
-                        if $text && !is_utf8(whole) {
-                            halt!(Halt::Fault(Fault::Utf8Invalid, start));
+        macro_rules! bytes {
+            ($start:expr, $next:expr, $take:ident) => {{
+                match self.$take(base, input, at, $start, strict) {
+                    Ok(end) => at = end,
+                    Err(halt) => {
+                        if self.payload != Payload::None {
+                            self.payload_pc = pc;
+                            pc = $next;
                         }
-                        at = begin + whole.len();
-                    }
-                    None => {
-                        self.payload_pc = pc;
-                        self.payload_at = base + start as u64;
-                        let left = length - rest.len() as u64;
-                        if $text {
-                            let mut text = CutText::default();
-                            if !text.push(rest) {
-                                halt!(Halt::Fault(Fault::Utf8Invalid, start));
-                            }
-                            self.payload = Payload::Text(left, text);
-                        } else {
-                            self.payload = Payload::Skip(left);
-                        }
-                        pc = $next;
-                        halt!(Halt::Short(input.len()));
+                        halt!(halt);
                     }
                 }
             }};
+        }
+        // As `bytes`, of UTF-8.
+        macro_rules! text {
+            ($start:expr, $next:expr) => {
+                match skip_short_ascii(input, $start) {
+                    Some(end) => at = end,
+                    None => bytes!($start, $next, text),
+                }
+            };
         }
         // So many bytes of any value at `$start`.
         macro_rules! skip {
@@ -279,12 +270,12 @@ impl Machine {
             let Some(op) = program.ops.get(pc as usize) else { halt!(Halt::Done(at)) };
             match *op {
                 Op::String => {
-                    payload!(at, pc + 1, true);
+                    text!(at, pc + 1);
                     pc += 1;
                 }
                 Op::OptionalString { null } => {
                     let start = present!(null);
-                    payload!(start, pc + 1, true);
+                    text!(start, pc + 1);
                     pc += 1;
                 }
                 Op::Long => {
@@ -321,12 +312,12 @@ impl Machine {
                     boolean!(start);
                 }
                 Op::Bytes => {
-                    payload!(at, pc + 1, false);
+                    bytes!(at, pc + 1, bytes);
                     pc += 1;
                 }
                 Op::OptionalBytes { null } => {
                     let start = present!(null);
-                    payload!(start, pc + 1, false);
+                    bytes!(start, pc + 1, bytes);
                     pc += 1;
                 }
                 Op::Optional { null, end } => {
@@ -437,13 +428,45 @@ impl Machine {
                 }
                 Op::StringRun { next } => {
                     while self.block.left > 0 {
-                        payload!(at, next, true);
+                        text!(at, next);
                         self.block.left -= 1;
                     }
                     pc = next + 1;
                 }
             }
         }
+    }
+
+    /// Where the bytes end whose length begins at `start`, in an operation that begins at `at`.
+    #[inline]
+    fn bytes(&mut self, base: u64, input: &[u8], at: usize, start: usize, strict: bool) -> Result<usize, Halt> {
+        let (length, begin) = length(input, at, start, strict)?;
+        let rest = input.get(begin..).unwrap_or_default();
+        match usize::try_from(length) {
+            Ok(length) if length <= rest.len() => Ok(begin + length),
+            _ => {
+                self.payload_at = base + start as u64;
+                self.payload = Payload::Skip(length - rest.len() as u64);
+                Err(Halt::Short(input.len()))
+            }
+        }
+    }
+
+    /// Where the text ends whose length begins at `start`, in an operation that begins at `at`.
+    #[inline(never)]
+    fn text(&mut self, base: u64, input: &[u8], at: usize, start: usize, strict: bool) -> Result<usize, Halt> {
+        let (length, begin) = length(input, at, start, strict)?;
+        let rest = input.get(begin..).unwrap_or_default();
+        if let Some(whole) = usize::try_from(length).ok().and_then(|length| rest.get(..length)) {
+            return if is_utf8(whole) { Ok(begin + whole.len()) } else { Err(Halt::Fault(Fault::Utf8Invalid, start)) };
+        }
+        let mut text = CutText::default();
+        if !text.push(rest) {
+            return Err(Halt::Fault(Fault::Utf8Invalid, start));
+        }
+        self.payload_at = base + start as u64;
+        self.payload = Payload::Text(length - rest.len() as u64, text);
+        Err(Halt::Short(input.len()))
     }
 
     /// Reads a block header, once the items of the block before are done.
@@ -503,4 +526,17 @@ enum Header {
     Items(usize),
     /// The array or map ended before this position.
     End(usize),
+}
+
+/// The length at `start`, in an operation that begins at `at`, and where it ends.
+#[inline(always)]
+fn length(input: &[u8], at: usize, start: usize, strict: bool) -> Result<(u64, usize), Halt> {
+    match read_long(input, start, strict) {
+        Ok((length, end)) => match u64::try_from(length) {
+            Ok(length) => Ok((length, end)),
+            Err(_) => Err(Halt::Fault(Fault::LengthNegative, start)),
+        },
+        Err(Stop::Short) => Err(Halt::Short(at)),
+        Err(Stop::Fault(fault)) => Err(Halt::Fault(fault, start)),
+    }
 }
