@@ -11,6 +11,7 @@ import orders
 from sidecar import PATIENCE
 
 ORDER = orders.confluent(17, orders.order())
+LONG = orders.confluent(17, orders.order(lines=50_000))
 VERSION = {"h1": "1.1", "h2": "2"}
 
 both = pytest.mark.parametrize("protocol", ["h1", "h2"])
@@ -108,6 +109,20 @@ REFUSED = {
         "content_coding_refused",
         "Send the body without Content-Encoding",
     ),
+    # Refused by their heads alone, while the body is still on its way.
+    "long and coded": (
+        {"body": LONG, "options": ["-H", "Content-Encoding: gzip"]},
+        415,
+        "content_coding_refused",
+        "Send the body without Content-Encoding",
+    ),
+    "long where none belongs": (
+        {"path": "/healthz", "body": LONG, "options": ["-X", "GET"]},
+        415,
+        "body_unexpected",
+        "This route takes no body: send none",
+    ),
+    "long and unknown": ({"path": "/v3/orders", "body": LONG}, 404, "route_unknown", "Ask the service's owner for a route"),
     "an unknown schema": (
         {"body": b"\0\0\0\x12\x67" + ORDER[5:]},
         422,
@@ -190,7 +205,7 @@ def test_without_a_certificate_that_we_trust_there_is_no_connection(
     alert, reason = NO_CONNECTION[who]
     certificate = {"nobody": "", "a stranger": strangers / "shop-checkout", "an impostor": impostors / "shop-checkout"}[who]
     # In TLS 1.3 the caller has sent its request before it hears of the alert; that must not cost it the alert.
-    for body in [ORDER, ORDER, ORDER, orders.confluent(17, orders.order(lines=10_000))]:
+    for body in [ORDER, ORDER, ORDER, LONG]:
         answer = curl(certificate=certificate, protocol=protocol, body=body)
         assert (answer.exit, answer.status) == (56, 0), answer
         assert f"alert {alert}" in answer.error
