@@ -113,6 +113,7 @@ impl Shapes {
         };
         let ops = inner.iter().map(|child| laid_out(child).0).fold(3_u64, u64::saturating_add);
         let height = inner.iter().map(|child| laid_out(child).1).max().unwrap_or(0) + 1;
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds with a fixed width are named")]
         let width = match kind {
             Kind::Null => Some(0),
             Kind::Float => Some(4),
@@ -323,6 +324,7 @@ impl<'a> Layout<'a> {
     }
 
     /// The one operation that does for all items of a block, where there is one.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds that have such an operation are named")]
     fn run(&self, item: NodeId, width: Option<u64>) -> Option<Op> {
         match &self.schema.node(item).kind {
             Kind::Long => Some(Op::LongRun),
