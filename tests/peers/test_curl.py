@@ -96,7 +96,7 @@ REFUSED = {
     # What is wrong, what curl is told to do, and then status, reason and a piece of advice.
     "cut short": ({"body": ORDER[:-1]}, 422, "datum_invalid", "Correct the producer"),
     "not Avro": ({"body": b'{"id": "o-4711"}'}, 415, "framing_invalid", "Frame the datum as the route's contract says"),
-    "empty": ({"body": b""}, 422, "datum_invalid", "the body is empty; the contract wants Confluent or SingleObject"),
+    "empty": ({"body": b""}, 422, "datum_invalid", "the body is empty; the contract wants Confluent (00 and"),
     "chunked and cut": (
         {"body": ORDER[:-1], "options": ["-H", "Transfer-Encoding: chunked"]},
         422,
