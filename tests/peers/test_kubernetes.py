@@ -1,4 +1,4 @@
-"""deploy/kubernetes.yaml: what it holds is what deploy/example holds, and a sidecar runs on it as Kubernetes mounts it."""
+"""deploy/kubernetes.yaml holds what deploy/example holds, and a sidecar runs on it as Kubernetes mounts it."""
 
 import os
 
@@ -53,7 +53,9 @@ def test_what_is_named_is_there(manifests, pod):
     assert pod["containers"][0]["env"] == [{"name": "LISTEN", "value": config["service"]["address"]}]
     grace = int(config["shutdownGracePeriod"].removesuffix("s"))
     assert pod["terminationGracePeriodSeconds"] > grace
-    open_ports = {port["port"] for rule in manifests["NetworkPolicy", "orders"]["spec"]["ingress"] for port in rule["ports"]}
+    open_ports = {
+        port["port"] for rule in manifests["NetworkPolicy", "orders"]["spec"]["ingress"] for port in rule["ports"]
+    }
     assert open_ports == set(ports.values())
     security = sidecar["securityContext"]
     assert (security["runAsUser"], security["runAsGroup"], pod["securityContext"]["fsGroup"]) == (6102, 6102, 6102)
@@ -94,7 +96,7 @@ def test_a_sidecar_runs_on_it_and_takes_a_change(binary, certificates, manifests
     try:
         post = lambda: caller(sidecar=sidecar).post("/v1/orders", content=ORDER).status_code  # noqa: E731
         assert post() == 201
-        mount(etc / "policy", {name: text.replace("sa/checkout\"]", "sa/nobody\"]") for name, text in policy.items()})
+        mount(etc / "policy", {name: text.replace('sa/checkout"]', 'sa/nobody"]') for name, text in policy.items()})
         eventually(403, post)
         assert "avrogate_snapshot_generation 2" in sidecar.page("/metrics")[1]
         mount(etc / "policy", policy)
