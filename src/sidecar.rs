@@ -3,23 +3,23 @@
 //! ```text
 //!   control thread   accepts connections, answers the admin listener
 //!   worker threads   own their connections from the handshake to the end
+//!   reload thread    reads the inputs when they change, and swaps the snapshot
 //!   decisions thread writes the decision log
 //! ```
 
 use crate::control::config::Config;
+use crate::control::reload::{self, Reloader, Trigger};
 use crate::control::{AdminPages, Snapshot, pages, serve_admin};
 use crate::finding::Finding;
 use crate::proxy::{Channel, HeldLedger, Limits, Shared, accept, run_worker};
-use crate::registry::Programs;
-use crate::telemetry::{DecisionLog, DecisionSettings, Input, Metrics};
-use arc_swap::ArcSwap;
+use crate::telemetry::{DecisionLog, DecisionSettings, Metrics};
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// A sidecar that runs until it is [stopped](Self::stop).
@@ -29,6 +29,7 @@ pub struct Sidecar {
     admin: SocketAddr,
     shared: Arc<Shared>,
     drain: watch::Sender<bool>,
+    reload: Sender<Trigger>,
     threads: usize,
     ended: Receiver<()>,
     decisions: DecisionLog,
@@ -50,8 +51,11 @@ impl Sidecar {
     /// # Errors
     /// Where an input is bad or the system refuses a socket or a thread; nothing runs then.
     pub fn start(config: Config, sink: Box<dyn Write + Send>) -> Result<Self, StartError> {
-        let snapshot = Snapshot::load(&config, 1, &Programs::default()).map_err(StartError::Findings)?;
-        for warning in &snapshot.warnings {
+        let config = Arc::new(config);
+        let metrics = Arc::new(Metrics::new());
+        let (trust_changed, trust) = watch::channel(1);
+        let reloader = Reloader::start(config.clone(), metrics.clone(), trust_changed).map_err(StartError::Findings)?;
+        for warning in &reloader.current().load().warnings {
             tracing::warn!("{warning}");
         }
         let io = |what| move |error| StartError::Io(what, error);
@@ -59,19 +63,13 @@ impl Sidecar {
         let admin = listen(config.admin.listen).map_err(io("cannot listen for the admin pages"))?;
         let (inbound_address, admin_address) = (address(&inbound)?, address(&admin)?);
 
-        let metrics = Arc::new(Metrics::new());
-        metrics.snapshot_generation.set(1);
-        metrics.dry_run.set(i64::from(snapshot.policy.everything_dry()));
-        metrics.certificate_expires(snapshot.svid.not_after);
-        for input in [Input::Policy, Input::Schemas, Input::Identity] {
-            metrics.reloaded(input, true, SystemTime::now());
-        }
         let settings = DecisionSettings { passes: config.decisions.passes.ratio(), ..DecisionSettings::default() };
         let decisions =
             DecisionLog::start(settings, metrics.clone(), sink).map_err(io("cannot start the decision log"))?;
         let (drain, draining) = watch::channel(false);
         let shared = Arc::new(Shared {
-            snapshot: ArcSwap::from_pointee(snapshot),
+            snapshot: reloader.current(),
+            trust,
             held: HeldLedger::new(config.limits.held_bytes),
             metrics,
             decisions: decisions.decisions(),
@@ -90,12 +88,28 @@ impl Sidecar {
         }
         let (connections_max, grace) = (config.limits.connections, config.shutdown_grace_period);
         let threads = config.workers;
-        let pages = Arc::new(admin_pages(&shared, config));
+        let pages = Arc::new(admin_pages(&shared, &config));
         // The control thread answers to the end: probes are asked while the workers drain.
         spawn("control".into(), Sender::clone(&end), move || {
             control(inbound, admin, channels, connections_max, pages, draining)
         })?;
-        Ok(Self { inbound: inbound_address, admin: admin_address, shared, drain, threads, ended, decisions, grace })
+        let (reload, triggers) = reload::triggers();
+        let trigger = reload.clone();
+        spawn("reload".into(), end, move || {
+            reloader.run(&triggers, &trigger);
+            Ok(())
+        })?;
+        Ok(Self {
+            inbound: inbound_address,
+            admin: admin_address,
+            shared,
+            drain,
+            reload,
+            threads,
+            ended,
+            decisions,
+            grace,
+        })
     }
 
     /// Where callers connect.
@@ -116,12 +130,26 @@ impl Sidecar {
         metrics_page(&self.shared)
     }
 
+    /// Looks at the inputs now, and takes them if they have changed and are good.
+    pub fn reload(&self) {
+        // The thread that looks ends with the sidecar alone.
+        let _ = self.reload.send(Trigger::Asked);
+    }
+
+    /// The generation in force.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.snapshot.load().generation
+    }
+
     /// Accepts no more, lets requests that have begun finish, and returns when they have or the grace period is over.
     /// Says whether all have.
     pub fn stop(self) -> bool {
         let deadline = Instant::now() + self.grace;
         self.drain.send_replace(true);
-        let done = (0..self.threads)
+        let _ = self.reload.send(Trigger::End);
+        // Of all threads the control thread alone goes on.
+        let done = (0..=self.threads)
             .all(|_| self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok());
         self.decisions.finish(Duration::from_secs(1));
         done
@@ -185,16 +213,17 @@ fn control(
     })
 }
 
-fn admin_pages(shared: &Arc<Shared>, config: Config) -> AdminPages {
+fn admin_pages(shared: &Arc<Shared>, config: &Arc<Config>) -> AdminPages {
     let of = |page: fn(&Snapshot) -> serde_json::Value| {
         let shared = shared.clone();
         Arc::new(move || page(&shared.snapshot.load())) as Arc<dyn Fn() -> serde_json::Value + Send + Sync>
     };
+    let config = config.clone();
     let (ready, metrics, decisions, explain) = (shared.clone(), shared.clone(), shared.clone(), shared.clone());
     AdminPages {
         ready: Arc::new(move || if *ready.draining.borrow() { Err("draining") } else { Ok(()) }),
         metrics: Arc::new(move || metrics_page(&metrics)),
-        config: Arc::new(move || serde_json::to_value(&config).unwrap_or_default()),
+        config: Arc::new(move || serde_json::to_value(&*config).unwrap_or_default()),
         policy: of(pages::policy),
         schemas: of(pages::schemas),
         certs: of(pages::certs),

@@ -2,10 +2,12 @@
 //!
 //! Reads the directory that `AVROGATE_CORPUS` names; says that it was left out where there is none.
 
+mod corpus;
+
 use avrogate::avro::{Schema, SchemaErrors, SchemaFile};
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What is refused although every file is at hand, by the end of its path, and how the first error begins.
 const BROKEN: [(&str, &str); 23] = [
@@ -35,29 +37,11 @@ const BROKEN: [(&str, &str); 23] = [
     ("hamba__avro/testdata/bad-schema.avsc", "1:1: a type that is an object says which"),
 ];
 
-/// The corpus, or `None` and a line that says so.
-fn corpus() -> Option<PathBuf> {
-    let directory = std::env::var_os("AVROGATE_CORPUS").map(PathBuf::from);
-    if directory.is_none() {
-        println!("corpus_schemas: left out, AVROGATE_CORPUS names no directory");
-    }
-    directory
-}
-
-fn files(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).expect("a directory of the corpus") {
-        let path = entry.expect("an entry of the corpus").path();
-        if path.is_dir() { files(&path, found) } else { found.push(path) }
-    }
-}
-
 /// Every text of the corpus that means to be a schema, by its path there.
 fn schemas(corpus: &Path) -> BTreeMap<String, String> {
-    let mut paths = Vec::new();
-    files(corpus, &mut paths);
     let mut schemas = BTreeMap::new();
-    for path in paths {
-        let name = path.strip_prefix(corpus).expect("under the corpus").to_string_lossy().into_owned();
+    for path in corpus::files(corpus) {
+        let name = corpus::name(corpus, &path);
         let meant = [".avsc", ".avro"].iter().any(|end| name.ends_with(end))
             || ["/jsonschemas/", "/schema_tests/"].iter().any(|part| name.contains(part));
         // Container files are called `.avro` as well; they are no text.
@@ -107,7 +91,7 @@ fn parse_with_others(name: &str, schemas: &BTreeMap<String, String>) -> Result<S
 
 #[test]
 fn refuses_only_what_is_broken() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = corpus::corpus("corpus_schemas") else { return };
     let schemas = schemas(&corpus);
     let (mut alone, mut together, mut refused) = (0, 0, 0);
     for (name, text) in &schemas {
@@ -134,7 +118,7 @@ fn refuses_only_what_is_broken() {
 
 #[test]
 fn canonical_forms_and_fingerprints_are_as_the_specification_has_them() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = corpus::corpus("corpus_schemas") else { return };
     let text = fs::read_to_string(corpus.join("apache__avro/share/test/data/schema-tests.txt")).expect("the cases");
     let (mut input, mut cases) = (String::new(), 0);
     let mut lines = text.lines();
@@ -165,7 +149,7 @@ fn canonical_forms_and_fingerprints_are_as_the_specification_has_them() {
 
 #[test]
 fn apache_avro_writes_the_same_canonical_form() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = corpus::corpus("corpus_schemas") else { return };
     let mut compared = 0;
     for (name, text) in &schemas(&corpus) {
         if let (Ok(ours), Ok(theirs)) = (Schema::parse(text), apache_avro::Schema::parse_str(text)) {

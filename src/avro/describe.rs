@@ -1,7 +1,8 @@
 //! From a stopped machine to a [`Violation`]: which field, and what was expected there.
 
+use super::machine::Payload;
 use super::program::{Op, Pc, SiteId, SiteStep};
-use super::validator::{Payload, Validator};
+use super::validator::Validator;
 use super::varint::{read_int, read_long};
 use super::violation::{Fault, FieldPath, Segment, Violation};
 

@@ -7,7 +7,9 @@ mod canonical;
 mod compile;
 mod describe;
 pub mod json;
+mod json_encoding;
 mod limits;
+mod machine;
 mod parse;
 mod program;
 #[cfg(test)]
@@ -21,6 +23,7 @@ mod varint;
 mod violation;
 
 pub use canonical::crc64_avro;
+pub use json_encoding::{Datum, JsonEncoding, NotShown};
 pub use limits::Limits;
 pub use parse::{SchemaError, SchemaErrors, SchemaFile};
 pub use program::Program;

@@ -1,9 +1,10 @@
 //! `avrogate certs`: issues certificates for development and shows what a certificate file says.
 
+use super::FINDINGS;
+use super::output::{Format, failed, print};
 use crate::identity::dev::{DevRequest, Issued, issue_dev};
 use crate::identity::{CertificateReport, TrustDomain};
-use clap::{Args, Subcommand, ValueEnum};
-use std::io::{self, Write};
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -50,18 +51,9 @@ struct ShowArgs {
     /// A PEM file with a certificate chain, leaf first, or with a trust bundle.
     file: PathBuf,
     /// How to show it.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
-}
-
-/// What `certs show` exits with where something is wrong with the file.
-const FINDINGS: u8 = 100;
 
 /// Runs the command.
 #[must_use]
@@ -113,19 +105,6 @@ fn workload(text: &str) -> Result<(String, String), &'static str> {
         }
         _ => Err("wanted: NAMESPACE/SERVICE_ACCOUNT"),
     }
-}
-
-fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> ExitCode {
-    // Whoever closed the pipe has read enough.
-    match write(&mut io::stdout().lock()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failed(&error),
-        _ => ExitCode::SUCCESS,
-    }
-}
-
-fn failed(error: &dyn std::error::Error) -> ExitCode {
-    let _ = writeln!(io::stderr(), "avrogate: {error}");
-    ExitCode::FAILURE
 }
 
 #[cfg(test)]

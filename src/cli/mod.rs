@@ -3,8 +3,12 @@
 //! Exit codes: 0 done, 1 failure, 2 usage, 100 findings.
 
 mod certs;
+mod check;
 mod demo;
+mod output;
+mod policy;
 mod run;
+mod validate;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -26,6 +30,12 @@ enum Command {
     Run(run::Args),
     /// Shows what avrogate does: a sidecar, a service, and callers good and bad.
     Demo(demo::Args),
+    /// Checks a configuration with all that it names: policy, schemas, certificates.
+    Check(check::Args),
+    /// Judges bytes against a schema.
+    Validate(validate::ValidateArgs),
+    /// Asks what a policy decides.
+    Policy(policy::Args),
     /// Makes certificates for development, and reads certificates.
     Certs(certs::CertsArgs),
 }
@@ -39,6 +49,9 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Validate(args) => validate::run(args),
+        Command::Policy(args) => policy::run(&args),
         Command::Certs(args) => certs::run(&args),
     }
 }

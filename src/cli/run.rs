@@ -50,9 +50,7 @@ fn start(args: &Args) -> Result<Sidecar, StartError> {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    let sidecar = Sidecar::start(config, Box::new(io::stdout()))?;
-    tracing::info!(inbound = %sidecar.inbound(), admin = %sidecar.admin(), "avrogate is ready");
-    Ok(sidecar)
+    Sidecar::start(config, Box::new(io::stdout()))
 }
 
 /// Waits for the signal; says whether all requests ended in time.
@@ -60,6 +58,8 @@ fn until_told(sidecar: Sidecar) -> io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let name = runtime.block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        // Not before: whoever reads this may send the signal at once, and a signal that nobody waits for kills.
+        tracing::info!(inbound = %sidecar.inbound(), admin = %sidecar.admin(), "avrogate is ready");
         Ok::<_, io::Error>(tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",

@@ -21,8 +21,8 @@ pub fn read_text(path: &Path) -> Result<String, Finding> {
     let wrong = |rule, message: String| Finding::of_file(rule, path.display().to_string(), message);
     let mut bytes = Vec::new();
     let most = u64::try_from(TEXT_BYTES_MAX).unwrap_or(u64::MAX);
-    File::open(path)
-        .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
+    regular(path)
+        .and_then(|()| File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(|error| wrong("file-unreadable", error.to_string()))?;
     if bytes.len() > TEXT_BYTES_MAX {
         return Err(wrong("file-too-large", format!("more than {TEXT_BYTES_MAX} bytes")));
@@ -32,9 +32,10 @@ pub fn read_text(path: &Path) -> Result<String, Finding> {
 
 /// The policy files of a directory by name, or the one file that a path names.
 ///
-/// Names that begin with a dot are skipped (a mounted ConfigMap has `..data`, editors have theirs), and a JSON Schema
-/// beside the documents is for editors; links are followed. Any other file is a finding: a Deny that is left out because
-/// of its file's name would go unnoticed.
+/// The files of a mounted ConfigMap are links into `..data`, itself a link that is swapped as a whole: they are read
+/// behind that link, so that a swap in the middle never mixes two generations. Names that begin with a dot are skipped,
+/// and a JSON Schema beside the documents is for editors. Any other file is a finding: a Deny that is left out because of
+/// its file's name would go unnoticed.
 ///
 /// # Errors
 /// Everything that keeps them from being read.
@@ -46,25 +47,24 @@ pub fn policy_files(path: &Path) -> Result<Vec<PolicyFile>, Vec<Finding>> {
     if !metadata.is_dir() {
         return read_text(path).map(|text| vec![policy_file(path, text)]).map_err(|finding| vec![finding]);
     }
-    let names: io::Result<Vec<PathBuf>> =
-        fs::read_dir(path).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
-    let mut names = names.map_err(|error| vec![unreadable(path, &error)])?;
-    names.sort();
+    let behind = fs::canonicalize(path.join("..data"));
+    let names = names(behind.as_deref().unwrap_or(path)).map_err(|error| vec![unreadable(path, &error)])?;
 
     let (mut files, mut findings, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for name in names {
+    for (name, entry) in names {
+        let shown = path.join(&name);
         match kind(&name) {
             Kind::Skipped => {}
             Kind::Other => findings.push(
-                Finding::of_file("file-unexpected", name.display().to_string(), "this is no policy file")
+                Finding::of_file("file-unexpected", shown.display().to_string(), "this is no policy file")
                     .help("policy files end in `.yaml` or `.yml`; move others elsewhere"),
             ),
-            Kind::Policy => match read_text(&name) {
+            Kind::Policy => match read_text(&entry) {
                 Ok(text) => {
                     bytes += text.len();
-                    files.push(policy_file(&name, text));
+                    files.push(policy_file(&shown, text));
                 }
-                Err(finding) => findings.push(finding),
+                Err(finding) => findings.push(Finding { file: shown.display().to_string().into(), ..finding }),
             },
         }
         if files.len() > POLICY_FILES_MAX || bytes > POLICY_BYTES_MAX {
@@ -76,14 +76,26 @@ pub fn policy_files(path: &Path) -> Result<Vec<PolicyFile>, Vec<Finding>> {
     if findings.is_empty() { Ok(files) } else { Err(findings) }
 }
 
+/// The entries of a directory by name.
+fn names(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let named = |entry: fs::DirEntry| (entry.file_name().to_string_lossy().into_owned(), entry.path());
+    let mut names: Vec<_> = fs::read_dir(directory)?.map(|entry| entry.map(named)).collect::<io::Result<_>>()?;
+    names.sort();
+    Ok(names)
+}
+
+/// A pipe or a device would keep the reader waiting for ever.
+fn regular(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.is_file() { Ok(()) } else { Err(io::Error::other("not a regular file")) }
+}
+
 enum Kind {
     Policy,
     Skipped,
     Other,
 }
 
-fn kind(path: &Path) -> Kind {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+fn kind(name: &str) -> Kind {
     if name.starts_with('.') || name.ends_with(".schema.json") {
         Kind::Skipped
     } else if name.ends_with(".yaml") || name.ends_with(".yml") {
@@ -100,6 +112,15 @@ fn policy_file(path: &Path, text: String) -> PolicyFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// The names and texts of a directory's policy files, or the rules of what is wrong.
+    fn read(path: &Path) -> Result<Vec<(String, String)>, Vec<&'static str>> {
+        let name = |file: &PolicyFile| file.name.rsplit_once('/').unwrap().1.to_owned();
+        policy_files(path)
+            .map(|files| files.into_iter().map(|file| (name(&file), file.text)).collect())
+            .map_err(|findings| findings.iter().map(|finding| finding.rule).collect())
+    }
 
     #[test]
     fn a_mounted_config_map() {
@@ -107,21 +128,29 @@ mod tests {
         let at = |name: &str| directory.path().join(name);
         fs::create_dir(at("..2026_01")).unwrap();
         fs::write(at("..2026_01/b.yaml"), "b").unwrap();
-        std::os::unix::fs::symlink("..2026_01", at("..data")).unwrap();
-        std::os::unix::fs::symlink("..data/b.yaml", at("b.yaml")).unwrap();
+        symlink("..2026_01", at("..data")).unwrap();
+        symlink("..data/b.yaml", at("b.yaml")).unwrap();
+        assert_eq!(read(directory.path()), Ok(vec![("b.yaml".to_owned(), "b".to_owned())]));
+        assert_eq!(read(&at("b.yaml")), Ok(vec![("b.yaml".to_owned(), "b".to_owned())]));
+    }
+
+    #[test]
+    fn a_directory_of_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("b.yaml"), "b").unwrap();
         fs::write(at("a.yml"), "a").unwrap();
         fs::write(at("policy.schema.json"), "{}").unwrap();
-        let texts =
-            |path: &Path| policy_files(path).map(|files| files.into_iter().map(|file| file.text).collect::<Vec<_>>());
-        assert_eq!(texts(directory.path()), Ok(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(texts(&at("b.yaml")), Ok(vec!["b".to_owned()]));
+        fs::write(at(".gitkeep"), "").unwrap();
+        let texts = [("a.yml", "a"), ("b.yaml", "b")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(read(directory.path()), Ok(texts.to_vec()));
 
         fs::write(at("deny.yaml.off"), "").unwrap();
         fs::write(at("c.yaml"), [0xff]).unwrap();
-        std::os::unix::fs::symlink("nowhere", at("d.yaml")).unwrap();
+        symlink("nowhere", at("d.yaml")).unwrap();
         fs::create_dir(at("e.yaml")).unwrap();
-        let rules: Vec<_> = policy_files(directory.path()).unwrap_err().iter().map(|finding| finding.rule).collect();
-        assert_eq!(rules, ["file-unreadable", "file-unreadable", "file-unexpected", "file-unreadable"]);
-        assert_eq!(policy_files(&at("none")).unwrap_err().len(), 1);
+        let expected = ["file-unreadable", "file-unreadable", "file-unexpected", "file-unreadable"];
+        assert_eq!(read(directory.path()), Err(expected.to_vec()));
+        assert_eq!(read(&at("none")), Err(vec!["file-unreadable"]));
     }
 }

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod config;
 pub mod files;
 pub mod pages;
+pub mod reload;
 pub mod snapshot;
 
 pub use admin::{AdminPages, serve as serve_admin};

@@ -25,12 +25,20 @@ pub struct PolicyFile {
 }
 
 /// What holds where documents are silent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// What a body may cost.
     pub limits: ContractLimits,
+    /// Bytes of bodies that the process holds at most: no body may be larger, or it could never pass.
+    pub held_bytes_max: u64,
     /// Break glass: every route runs dry, whatever its document says.
     pub everything_dry: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { limits: ContractLimits::default(), held_bytes_max: u64::MAX, everything_dry: false }
+    }
 }
 
 /// Bytes of a name that becomes a metric label.

@@ -3,6 +3,7 @@
 use super::compile::Compiler;
 use super::document::{Framings, Limits, OnInvalid, Selector};
 use crate::finding::Finding;
+use crate::units::ByteSize;
 use crate::wire::{Contract, ContractLimits, Framing, FramingSet, PublishedSchema, SchemaSet};
 use crate::yaml::Spanned;
 use std::sync::Arc;
@@ -64,10 +65,19 @@ impl Compiler<'_> {
                 let message = format!("expected at most {DEPTH_MAX}");
                 self.findings.push(Finding::error("limit-invalid", file, depth, message));
             }
-            all.body_bytes_max = limits.max_body_bytes.map_or(all.body_bytes_max, |size| size.bytes());
+            if let Some(size) = &limits.max_body_bytes {
+                all.body_bytes_max = size.value.bytes();
+                let held = self.settings.held_bytes_max;
+                if size.value.bytes() > held {
+                    let message = format!("larger than the {} that the process holds", ByteSize::new(held));
+                    let finding = Finding::error("limit-invalid", file, size, message);
+                    self.findings.push(finding.help("raise `limits.heldBytes` of the sidecar"));
+                }
+            }
             all.datum.depth_max = limits.max_depth.as_ref().map_or(all.datum.depth_max, |depth| depth.value);
             all.datum.items_max = limits.max_items.unwrap_or(all.datum.items_max);
         }
+        all.body_bytes_max = all.body_bytes_max.min(self.settings.held_bytes_max);
         all.datum.bytes_max = all.body_bytes_max;
         all
     }

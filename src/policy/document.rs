@@ -192,7 +192,7 @@ pub(super) enum OnInvalid {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Limits {
     #[serde(default)]
-    pub(super) max_body_bytes: Option<ByteSize>,
+    pub(super) max_body_bytes: Option<Spanned<ByteSize>>,
     #[serde(default)]
     pub(super) max_depth: Option<Spanned<u32>>,
     #[serde(default)]

@@ -2,7 +2,7 @@
 
 use super::decide::{Decision, Policy, Route};
 use super::document::{Action, Mode};
-use super::path::RequestPath;
+use super::path::{AmbiguousPath, RequestPath};
 use super::routes::{Match, NoRoute};
 use super::rules::{Rule, Source};
 use crate::identity::spiffe::PeerId;
@@ -24,6 +24,9 @@ pub struct Explanation {
     pub verdict: Verdict,
     /// The code of the reason, where it is refused or would be.
     pub reason: Option<&'static str>,
+    /// What exactly is wrong, where the reason is not a rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// The rule that decided.
     pub rule: Option<String>,
     /// The route it leads to.
@@ -103,6 +106,7 @@ impl Policy {
             path: path.as_str().to_owned(),
             verdict,
             reason: reason.map(Reason::code),
+            detail: None,
             rule: rule.map(|name| name.as_ref().to_owned()),
             route: route.map(|route| self.explain_route(route, method, path)),
             close: if route.is_none() { self.close(method, path) } else { Vec::new() },
@@ -151,6 +155,25 @@ impl Policy {
     }
 }
 
+impl Explanation {
+    /// A path that is refused before policy is asked.
+    #[must_use]
+    pub fn of_ambiguous_path(peer: Option<&PeerId>, method: &str, path: &str, why: AmbiguousPath) -> Self {
+        Self {
+            from: peer.map(PeerId::to_string),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            verdict: Verdict::Denied,
+            reason: Some(Reason::PathAmbiguous.code()),
+            detail: Some(why.to_string()),
+            rule: None,
+            route: None,
+            close: Vec::new(),
+            rules: Vec::new(),
+        }
+    }
+}
+
 fn explain_rule(rule: &Rule, peer: Option<&PeerId>) -> RuleExplained {
     let meant = peer.and_then(|peer| rule.from.iter().find(|source| source.means(peer)));
     let because = match (peer, meant) {
@@ -195,14 +218,18 @@ impl fmt::Display for Explanation {
         write!(f, "  {verdict}")?;
         match (&self.rule, self.reason) {
             (Some(rule), _) => writeln!(f, " by the rule {rule}")?,
-            (None, Some(reason)) => writeln!(f, ": {}", sentence(reason, self.from.is_some()))?,
+            (None, Some(reason)) => {
+                let detail = self.detail.as_deref();
+                writeln!(f, ": {}", detail.unwrap_or_else(|| sentence(reason, self.from.is_some())))?;
+            }
             (None, None) => writeln!(f)?,
         }
         match &self.route {
             Some(route) => {
                 writeln!(f, "  route {} of {}, by {}", route.name, route.document, route.matched)?;
             }
-            None => writeln!(f, "  no route")?,
+            None if self.detail.is_none() => writeln!(f, "  no route")?,
+            None => {}
         }
         for close in &self.close {
             writeln!(f, "    {}: {}", close.route, close.because)?;

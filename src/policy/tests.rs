@@ -214,6 +214,18 @@ fn break_glass_runs_everything_dry() {
     assert!(decide(&policy, Some("spiffe://td/x"), "POST /v1/orders").permit().is_ok());
 }
 
+#[test]
+fn no_body_may_be_larger_than_what_the_process_holds() {
+    let domains = ["cluster.local".parse().unwrap()];
+    let compile = |held_bytes_max| {
+        let settings = Settings { held_bytes_max, ..Settings::default() };
+        Policy::compile(&files(&[ORDERS]), &domains, &schemas(), &settings)
+    };
+    assert!(compile(2 << 20).is_ok());
+    let findings = compile((2 << 20) - 1).unwrap_err();
+    assert!(findings[0].to_string().starts_with("a.yaml:26:32: error[limit-invalid]"), "{findings:?}");
+}
+
 /// A document with one route whose lines are these, from line 6.
 fn around(route: &str) -> String {
     let lines: Vec<_> = route.trim_matches('\n').lines().map(|line| format!("      {line}\n")).collect();

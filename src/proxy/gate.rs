@@ -8,6 +8,7 @@
 //! the receiver need not even know that there is a body.
 
 use super::held::HeldBytes;
+use crate::reason::Reason;
 use crate::wire::{Found, Inspector, Refused};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -25,7 +26,10 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Gate<B> {
     inner: B,
-    judging: Judging,
+    /// Who judges it; nobody any more once the verdict is against a body that goes on all the same.
+    judge: Option<Judge>,
+    /// Whether it waits for the verdict, or goes on untouched.
+    enforced: bool,
     /// Frames that came and did not go on.
     held: VecDeque<Bytes>,
     /// How many bytes those are, and how many of them may go on.
@@ -37,15 +41,13 @@ pub(crate) struct Gate<B> {
     report: SharedReport,
 }
 
-/// What becomes of a body that is judged.
+/// Who judges a body.
 #[derive(Debug)]
-enum Judging {
-    /// It waits for its verdict.
-    Enforce(Box<Inspector>),
-    /// It goes on untouched, whatever the verdict.
-    Observe(Box<Inspector>),
-    /// It is not judged, or not any more.
-    Over,
+pub(crate) enum Judge {
+    /// Its contract's inspector.
+    Contract(Box<Inspector>),
+    /// Whoever finds a single byte: there must be none.
+    Empty,
 }
 
 /// What is known of a body; shared by the gate, which may be deep inside a connection, and the request's record.
@@ -84,30 +86,32 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// A gate that holds the body back until the inspector releases it.
-    pub(crate) fn enforce(inner: B, inspector: Inspector, budget: HeldBytes) -> Self {
-        Self::new(inner, Judging::Enforce(Box::new(inspector)), budget)
+    /// A gate that holds the body back until its judge releases it.
+    pub(crate) fn enforce(inner: B, judge: Judge, budget: HeldBytes) -> Self {
+        Self::new(inner, Some(judge), true, budget)
     }
 
     /// A gate that lets everything through and reports what it would have refused.
-    pub(crate) fn observe(inner: B, inspector: Inspector, budget: HeldBytes) -> Self {
-        Self::new(inner, Judging::Observe(Box::new(inspector)), budget)
+    pub(crate) fn observe(inner: B, judge: Judge, budget: HeldBytes) -> Self {
+        Self::new(inner, Some(judge), false, budget)
     }
 
     /// A gate that stands open and counts.
     pub(crate) fn open(inner: B, budget: HeldBytes) -> Self {
-        Self::new(inner, Judging::Over, budget)
+        Self::new(inner, None, false, budget)
     }
 
-    fn new(inner: B, judging: Judging, budget: HeldBytes) -> Self {
+    fn new(inner: B, judge: Option<Judge>, enforced: bool, budget: HeldBytes) -> Self {
+        let ended = inner.is_end_stream() && judge.is_none();
         Self {
             inner,
-            judging,
+            judge,
+            enforced,
             held: VecDeque::new(),
             held_bytes: 0,
             releasable: 0,
             gone: 0,
-            ended: false,
+            ended,
             budget,
             report: SharedReport::default(),
         }
@@ -124,7 +128,7 @@ where
     /// Where the body is refused or breaks off before that: nobody has seen a byte of it.
     pub(crate) async fn first_release(&mut self) -> Result<(), Stopped> {
         poll_fn(|cx| {
-            while self.releasable == 0 && !self.ended && !matches!(self.judging, Judging::Observe(_) | Judging::Over) {
+            while self.enforced && self.releasable == 0 && !self.ended {
                 ready!(self.poll_inner(cx))?;
             }
             Poll::Ready(Ok(()))
@@ -161,8 +165,8 @@ where
     fn take(&mut self, data: Bytes) -> Result<(), Stopped> {
         let length = data.len() as u64;
         self.report.borrow_mut().bytes += length;
-        let verdict = self.judge(|inspector| inspector.push(&data));
-        if matches!(self.judging, Judging::Enforce(_)) && !self.budget.grow(length) {
+        let verdict = self.judge(|judge| judge.push(&data));
+        if self.enforced && !self.budget.grow(length) {
             return Err(Stopped::Overload);
         }
         self.held.push_back(data);
@@ -175,20 +179,20 @@ where
             return Ok(());
         }
         self.ended = true;
-        let verdict = self.judge(Inspector::finish);
+        let verdict = self.judge(Judge::finish);
         let mut report = self.report.borrow_mut();
         report.ended = true;
-        report.judged |= verdict.is_some();
+        report.judged |= matches!(self.judge, Some(Judge::Contract(_)));
         drop(report);
         self.release(verdict)
     }
 
-    fn judge(&mut self, step: impl FnOnce(&mut Inspector) -> Result<u64, Refused>) -> Option<Result<u64, Refused>> {
-        let (Judging::Enforce(inspector) | Judging::Observe(inspector)) = &mut self.judging else { return None };
+    fn judge(&mut self, step: impl FnOnce(&mut Judge) -> Result<u64, Refused>) -> Option<Result<u64, Refused>> {
+        let judge = self.judge.as_mut()?;
         let begin = Instant::now();
-        let verdict = step(inspector);
+        let verdict = step(judge);
         let mut report = self.report.borrow_mut();
-        report.found = inspector.found();
+        report.found = judge.found();
         report.judging += begin.elapsed();
         if let Err(refused) = &verdict {
             report.judged = true;
@@ -198,15 +202,15 @@ where
     }
 
     fn release(&mut self, verdict: Option<Result<u64, Refused>>) -> Result<(), Stopped> {
-        match (&self.judging, verdict) {
-            (Judging::Enforce(_), Some(Ok(watermark))) => self.releasable = watermark - self.gone,
-            (Judging::Enforce(_), Some(Err(refused))) => return Err(Stopped::Refused(refused)),
-            (Judging::Observe(_), Some(Err(_))) => {
-                self.judging = Judging::Over;
-                self.releasable = self.held_bytes;
+        self.releasable = match verdict {
+            Some(Ok(watermark)) if self.enforced => watermark - self.gone,
+            Some(Err(refused)) if self.enforced => return Err(Stopped::Refused(refused)),
+            Some(Err(_)) => {
+                self.judge = None;
+                self.held_bytes
             }
-            _ => self.releasable = self.held_bytes,
-        }
+            _ => self.held_bytes,
+        };
         Ok(())
     }
 
@@ -254,11 +258,40 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        match (&self.judging, self.inner.size_hint().exact()) {
+        match self.inner.size_hint().exact() {
             _ if self.ended => SizeHint::with_exact(self.held_bytes),
-            (Judging::Observe(_) | Judging::Over, Some(coming)) => SizeHint::with_exact(self.held_bytes + coming),
+            Some(coming) if !self.enforced => SizeHint::with_exact(self.held_bytes + coming),
             _ => SizeHint::default(),
         }
+    }
+}
+
+impl Judge {
+    fn push(&mut self, bytes: &[u8]) -> Result<u64, Refused> {
+        match self {
+            Self::Contract(inspector) => inspector.push(bytes),
+            Self::Empty => Err(Refused::new(Reason::BodyUnexpected, "this route takes no body".into())),
+        }
+    }
+
+    fn finish(&mut self) -> Result<u64, Refused> {
+        match self {
+            Self::Contract(inspector) => inspector.finish(),
+            Self::Empty => Ok(0),
+        }
+    }
+
+    fn found(&self) -> Found {
+        match self {
+            Self::Contract(inspector) => inspector.found(),
+            Self::Empty => Found::default(),
+        }
+    }
+}
+
+impl From<Inspector> for Judge {
+    fn from(inspector: Inspector) -> Self {
+        Self::Contract(Box::new(inspector))
     }
 }
 

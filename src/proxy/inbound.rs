@@ -9,7 +9,7 @@
 //! before a byte reaches the service; and whether the answer is, before a byte reaches the caller. Whatever comes of it
 //! ends in one [`Record`](crate::telemetry::Record).
 
-use super::gate::{Gate, Stopped};
+use super::gate::{Gate, Judge, Stopped};
 use super::head::{self, Added};
 use super::refusal::{BodyFault, Refusal};
 use super::reply::Reply;
@@ -167,25 +167,19 @@ fn request_gate(
     let budget = connection.worker.hold();
     // Without a route only a process that runs dry comes here.
     let Some(route) = route else { return Ok(Gate::open(body, budget)) };
-    match &route.request {
-        BodyRule::Unvalidated => Ok(Gate::open(body, budget)),
-        BodyRule::Empty if body.is_end_stream() => Ok(Gate::open(body, budget)),
-        BodyRule::Empty => {
-            let refusal = Refusal::new(Reason::BodyUnexpected, "this route takes no body");
-            told.unless_dry(route, refusal).map(|()| Gate::open(body, budget))
-        }
+    let (judge, enforced) = match &route.request {
+        BodyRule::Unvalidated => return Ok(Gate::open(body, budget)),
+        BodyRule::Empty => (Judge::Empty, route.mode == Mode::Enforce),
         BodyRule::Contract(_) if head::is_coded(&head.headers) => {
             let refusal = Refusal::new(Reason::ContentCodingRefused, "the body has a Content-Encoding");
-            told.unless_dry(route, refusal).map(|()| Gate::open(body, budget))
+            return told.unless_dry(route, refusal).map(|()| Gate::open(body, budget));
         }
         BodyRule::Contract(contract) => {
             let inspector = Inspector::new(contract.clone(), now.schemas.clone(), permit.schemas().cloned());
-            Ok(match enforced(route, contract) {
-                true => Gate::enforce(body, inspector, budget),
-                false => Gate::observe(body, inspector, budget),
-            })
+            (inspector.into(), enforced(route, contract))
         }
-    }
+    };
+    Ok(if enforced { Gate::enforce(body, judge, budget) } else { Gate::observe(body, judge, budget) })
 }
 
 fn enforced(route: &Route, contract: &Contract) -> bool {
@@ -250,8 +244,8 @@ fn answer_gate(
     let inspector = Inspector::new(contract.clone(), now.schemas.clone(), None);
     match (wrong, enforced(route, contract)) {
         (Some(wrong), true) => Err(Refusal::new(Reason::AnswerInvalid, wrong)),
-        (None, true) => Ok(Gate::enforce(answer, inspector, budget)),
-        (_, false) => Ok(Gate::observe(answer, inspector, budget)),
+        (None, true) => Ok(Gate::enforce(answer, inspector.into(), budget)),
+        (_, false) => Ok(Gate::observe(answer, inspector.into(), budget)),
     }
 }
 

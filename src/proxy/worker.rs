@@ -16,13 +16,15 @@ use http::{HeaderName, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
 use std::cell::Cell;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -34,7 +36,9 @@ use tokio_rustls::server::TlsStream;
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// The generation that the next request is judged by.
-    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Changes when whom we believe may have changed.
+    pub(crate) trust: watch::Receiver<u64>,
     /// Bytes that bodies hold.
     pub(crate) held: Arc<HeldLedger>,
     /// Where records are counted.
@@ -89,6 +93,8 @@ pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     /// Who calls.
     pub(crate) peer: Peer,
+    /// The certificates that say so, leaf first.
+    chain: Vec<CertificateDer<'static>>,
     /// What the service is told of the caller, made once.
     pub(crate) identity_fields: Vec<(HeaderName, HeaderValue)>,
     activity: Rc<Activity>,
@@ -99,6 +105,10 @@ const STREAMS_MAX: u32 = 100;
 /// What a request body may have on its way into the gate, for each stream and for the connection.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// After a failed handshake, what the caller goes on sending is read and dropped within these bounds.
+const ALERT_DRAIN_BYTES_MAX: u64 = 256 << 10;
+const ALERT_DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Runs a worker on this thread until its channel closes and its connections have ended.
 pub(crate) fn run(shared: Arc<Shared>, mut accepted: mpsc::UnboundedReceiver<Accepted>) -> std::io::Result<()> {
@@ -184,10 +194,13 @@ async fn attend(worker: Rc<Worker>, accepted: Accepted) {
     // Small writes go out at once; a socket that refuses the option still works.
     let _ = stream.set_nodelay(true);
     let snapshot = worker.snapshot();
-    let handshake = TlsAcceptor::from(snapshot.tls.config()).accept(stream);
+    let handshake = TlsAcceptor::from(snapshot.tls.config()).accept(stream).into_fallible();
     let stream = match timeout(worker.limits.handshake_time_max, handshake).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return refuse_handshake(&worker, address, HandshakeFault::of_io(&error), &error),
+        Ok(Err((error, stream))) => {
+            refuse_handshake(&worker, address, HandshakeFault::of_io(&error), &error);
+            return let_alert_arrive(stream).await;
+        }
         Err(error) => return refuse_handshake(&worker, address, HandshakeFault::Timeout, &error),
     };
     let (_, tls) = stream.get_ref();
@@ -197,6 +210,7 @@ async fn attend(worker: Rc<Worker>, accepted: Accepted) {
     };
     let metrics = &worker.shared.metrics;
     metrics.handshake_done(TlsParameters::of(tls));
+    let chain = tls.peer_certificates().unwrap_or_default().to_vec();
     let own_id = snapshot.svid.id.clone();
     let h2 = tls.alpn_protocol() == Some(b"h2");
     drop(snapshot);
@@ -205,23 +219,29 @@ async fn attend(worker: Rc<Worker>, accepted: Accepted) {
     metrics.connections_open.inc();
     let identity_fields = identity_fields(&peer, own_id.as_str());
     let activity = Rc::new(Activity::new(!h2));
-    let connection = Rc::new(Connection { worker: worker.clone(), peer, identity_fields, activity: activity.clone() });
-    converse(&worker, connection, stream, h2, activity).await;
+    let connection = Rc::new(Connection { worker: worker.clone(), peer, chain, identity_fields, activity });
+    converse(connection, stream, h2).await;
     metrics.connections_open.dec();
 }
 
+/// After a failed handshake, reads and drops what the caller has sent. In TLS 1.3 it sends its request before it hears
+/// of the alert, and closing a socket with unread bytes resets it: the caller would see a reset and not the alert, the
+/// only thing that tells it why.
+async fn let_alert_arrive(mut stream: TcpStream) {
+    let unread = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(ALERT_DRAIN_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    // Whether it has hung up or goes on sending: this was all that could be done.
+    let _ = timeout(ALERT_DRAIN_TIME_MAX, unread).await;
+}
+
 /// Serves requests until the caller, a limit or the end of the process ends the connection.
-async fn converse(
-    worker: &Worker,
-    connection: Rc<Connection>,
-    stream: TlsStream<TcpStream>,
-    h2: bool,
-    activity: Rc<Activity>,
-) {
-    let limits = worker.limits;
-    let io = TokioIo::new(Watched::new(stream, activity.clone()));
-    let service = service_fn(move |request| inbound::serve(connection.clone(), request));
-    let draining = worker.shared.draining.clone();
+async fn converse(connection: Rc<Connection>, stream: TlsStream<TcpStream>, h2: bool) {
+    let limits = connection.worker.limits;
+    let io = TokioIo::new(Watched::new(stream, connection.activity.clone()));
+    let caller = connection.clone();
+    let service = service_fn(move |request| inbound::serve(caller.clone(), request));
     if h2 {
         let serving = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
@@ -231,36 +251,34 @@ async fn converse(
             .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(limits.idle_time_max.min(Duration::from_secs(60)))
             .serve_connection(io, service);
-        let shutdown = |serving: Pin<&mut http2::Connection<_, _, _>>| serving.graceful_shutdown();
-        attend_until_idle(serving, shutdown, &activity, &limits, draining).await;
+        attend_to_the_end(&connection, serving, |serving| serving.graceful_shutdown()).await;
     } else {
         let serving = http1::Builder::new()
             .max_headers(limits.head.fields_max)
             .max_header_size(limits.head.bytes_max)
             .pipeline_flush(true)
             .serve_connection(io, service);
-        let shutdown = |serving: Pin<&mut http1::Connection<_, _>>| serving.graceful_shutdown();
-        attend_until_idle(serving, shutdown, &activity, &limits, draining).await;
+        attend_to_the_end(&connection, serving, |serving| serving.graceful_shutdown()).await;
     }
 }
 
-/// Drives a connection; ends it when it has been idle too long or the process drains, and cuts it off when a head takes
-/// too long.
-async fn attend_until_idle<C, E>(
-    serving: C,
-    shutdown: impl Fn(Pin<&mut C>),
-    activity: &Activity,
-    limits: &Limits,
-    mut draining: watch::Receiver<bool>,
-) where
+/// Drives a connection. Lets it finish what has begun and then ends it when it has been idle too long, when the process
+/// drains, and when its peer is not believed any more; cuts it off when a head takes too long.
+async fn attend_to_the_end<C, E>(connection: &Connection, serving: C, shutdown: impl Fn(Pin<&mut C>))
+where
     C: Future<Output = Result<(), E>>,
     E: std::error::Error,
 {
+    let limits = &connection.worker.limits;
+    let mut draining = connection.worker.shared.draining.clone();
+    let mut trust = connection.worker.shared.trust.clone();
+    // What changed since the handshake's snapshot is looked at first.
+    trust.mark_changed();
     let mut serving = pin!(serving);
-    let mut check = pin!(sleep_until(Instant::now() + limits.head_time_max));
-    let mut leaving = false;
+    let mut leaving = Leaving::No;
+    let mut check = pin!(sleep_until(Instant::now()));
     loop {
-        tokio::select! {
+        let leave = tokio::select! {
             biased;
             ended = &mut serving => {
                 if let Err(error) = ended {
@@ -270,25 +288,64 @@ async fn attend_until_idle<C, E>(
             }
             () = &mut check => {
                 let now = Instant::now();
-                if activity.head_begun().is_some_and(|begun| begun + limits.head_time_max <= now) {
+                if leaving.is_over(now) {
+                    tracing::debug!("connection cut: it was to end");
+                    return;
+                }
+                if connection.activity.head_begun().is_some_and(|begun| begun + limits.head_time_max <= now) {
                     tracing::debug!("connection cut: a head took too long");
                     return;
                 }
-                if activity.idle_since().is_some_and(|since| since + limits.idle_time_max <= now) {
-                    if leaving {
-                        return;
-                    }
-                    leaving = true;
-                    shutdown(serving.as_mut());
-                }
-                check.as_mut().reset(now + limits.head_time_max.min(limits.idle_time_max));
+                let expires = now + connection.peer.not_after.duration_since(SystemTime::now()).unwrap_or_default();
+                let idle = connection.activity.idle_since().is_some_and(|since| since + limits.idle_time_max <= now);
+                let regular = now + limits.head_time_max.min(limits.idle_time_max);
+                check.as_mut().reset(leaving.next_check(regular.min(expires.max(now + SOON)), now));
+                if expires <= now || idle { Leaving::By(now + LEAVING_TIME_MAX) } else { Leaving::No }
             }
-            changed = draining.changed(), if !leaving => {
-                if changed.is_err() || *draining.borrow() {
-                    leaving = true;
-                    shutdown(serving.as_mut());
-                }
+            changed = draining.wait_for(|draining| *draining), if leaving == Leaving::No => {
+                // The sender lives as long as the process.
+                let _ = changed;
+                Leaving::WhenDone
             }
+            changed = trust.changed(), if leaving == Leaving::No => {
+                let now = connection.worker.snapshot();
+                let confirmed = || {
+                    connection.peer.is_confirmed_by(now.tls.bundles(), &connection.chain, SystemTime::now())
+                };
+                if changed.is_ok() && confirmed() { Leaving::No } else { Leaving::By(Instant::now() + LEAVING_TIME_MAX) }
+            }
+        };
+        if leave != Leaving::No && leaving == Leaving::No {
+            leaving = leave;
+            shutdown(serving.as_mut());
+            check.as_mut().reset(leaving.next_check(Instant::now() + SOON, Instant::now()));
+        }
+    }
+}
+
+/// Whether a connection is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// It ends when its requests have; the process waits for it no longer than its grace period.
+    WhenDone,
+    /// It is cut at this time.
+    By(Instant),
+}
+
+/// What a connection has time for once its peer is not believed any more.
+const LEAVING_TIME_MAX: Duration = Duration::from_secs(4);
+const SOON: Duration = Duration::from_secs(1);
+
+impl Leaving {
+    fn is_over(self, now: Instant) -> bool {
+        matches!(self, Self::By(end) if end <= now)
+    }
+
+    fn next_check(self, regular: Instant, now: Instant) -> Instant {
+        match self {
+            Self::By(end) => regular.min(end.max(now)),
+            Self::No | Self::WhenDone => regular,
         }
     }
 }

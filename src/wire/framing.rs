@@ -31,6 +31,16 @@ impl Framing {
             Self::Bare => "Bare",
         }
     }
+
+    /// Bytes that stand before the datum.
+    #[must_use]
+    pub fn prefix_len(self) -> usize {
+        match self {
+            Self::Confluent => 5,
+            Self::SingleObject => 10,
+            Self::Bare => 0,
+        }
+    }
 }
 
 impl FramingSet {

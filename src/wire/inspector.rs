@@ -238,7 +238,9 @@ impl Inspector {
 }
 
 impl Refused {
-    fn new(reason: Reason, detail: String) -> Self {
+    /// A refusal that concerns the body as a whole.
+    #[must_use]
+    pub fn new(reason: Reason, detail: String) -> Self {
         Self { reason, detail: detail.into(), schema: None, violation: None }
     }
 
@@ -255,5 +257,281 @@ impl Refused {
 
     fn fault(fault: Fault, offset: u64, detail: &str) -> Self {
         Self::datum(Violation { fault, offset, path: FieldPath::default(), detail: detail.into() }, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::avro::{Program, Schema};
+    use crate::wire::contract::{ContractLimits, OnInvalid};
+    use crate::wire::framing::FramingSet;
+    use crate::wire::schemas::{Lifecycle, PublishedSchema};
+
+    const PAIR: &str = r#"{"type":"record","name":"Pair","fields":[
+        {"name":"name","type":"string"},{"name":"flag","type":"boolean"}]}"#;
+    const CONFLUENT: &[Framing] = &[Framing::Confluent];
+    const SINGLE: &[Framing] = &[Framing::SingleObject];
+    const BOTH: &[Framing] = &[Framing::Confluent, Framing::SingleObject];
+    const BARE: &[Framing] = &[Framing::Bare];
+
+    /// Under id 7 one schema in two subjects, under id 8 another one; the fingerprint of id 7 is that of `later`, too,
+    /// whose text differs in its documentation.
+    fn schemas() -> Arc<Schemas> {
+        let later = PAIR.replace("\"name\":\"Pair\"", "\"name\":\"Pair\",\"doc\":\"of two\"");
+        let published = [("a", 1, 7, PAIR), ("b", 1, 7, PAIR), ("c", 1, 8, r#""long""#), ("later", 1, 9, &later)];
+        let published = published.map(|(subject, version, id, text)| {
+            let schema = Arc::new(Schema::parse(text).expect(text));
+            PublishedSchema {
+                subject: subject.into(),
+                version,
+                ids: vec![id],
+                owner: None,
+                lifecycle: Lifecycle::default(),
+                program: Arc::new(Program::compile(&schema)),
+                fingerprint: schema.fingerprint(),
+                fingerprint_rust: schema.fingerprint_rust(),
+                schema,
+            }
+        });
+        Arc::new(Schemas::new(published.into()).expect("one schema for each id"))
+    }
+
+    fn set(schemas: &Schemas, subjects: &str) -> SchemaSet {
+        schemas.iter().filter(|(_, one)| subjects.split(' ').any(|it| it == &*one.subject)).map(|(at, _)| at).collect()
+    }
+
+    /// The length of a body that passed, or why it did not: its reason, and the byte where it is not a datum.
+    type Outcome = Result<u64, (Reason, Option<(Fault, u64)>)>;
+    /// And the subject that it was taken for.
+    type Answer = (Outcome, Option<Arc<str>>);
+
+    struct Case<'a> {
+        framings: &'a [Framing],
+        accepted: &'a str,
+        sendable: Option<&'a str>,
+        bytes_max: u64,
+    }
+
+    impl Case<'_> {
+        fn inspector(&self, schemas: &Arc<Schemas>) -> Inspector {
+            let contract = Contract {
+                framings: FramingSet::new(self.framings).expect("framings that go together"),
+                schemas: set(schemas, self.accepted),
+                limits: ContractLimits { body_bytes_max: self.bytes_max, ..ContractLimits::default() },
+                on_invalid: OnInvalid::Reject,
+            };
+            let sendable = self.sendable.map(|subjects| Arc::new(set(schemas, subjects)));
+            Inspector::new(Arc::new(contract), schemas.clone(), sendable)
+        }
+
+        fn answer(&self, schemas: &Arc<Schemas>, body: &[u8], chunk: usize) -> Answer {
+            let mut inspector = self.inspector(schemas);
+            let mut pushed = Ok(0);
+            for bytes in body.chunks(chunk) {
+                pushed = inspector.push(bytes);
+                match &pushed {
+                    Ok(watermark) => assert_eq!(*watermark, 0, "one datum is released at its end"),
+                    Err(_) => break,
+                }
+            }
+            let result = pushed.and_then(|_| inspector.finish());
+            let subject = |index| schemas.get(index).subject.clone();
+            let found = inspector.found().schema;
+            if let Err(refused) = &result {
+                assert_eq!(refused.schema, found, "{refused:?}");
+            }
+            let refused = |refused: Refused| {
+                (refused.reason, refused.violation.map(|violation| (violation.fault, violation.offset)))
+            };
+            (result.map_err(refused), found.map(subject))
+        }
+
+        /// Asks for the answer at every size of chunks.
+        fn check(&self, body: &[u8], expected: Outcome, subject: Option<&str>) {
+            let schemas = schemas();
+            let expected = (expected, subject.map(Arc::from));
+            for chunk in 1..=body.len().max(1) {
+                assert_eq!(self.answer(&schemas, body, chunk), expected, "{body:02x?} in chunks of {chunk}");
+            }
+        }
+    }
+
+    /// What the contract accepts; everything may be sent.
+    fn accepting<'a>(framings: &'a [Framing], accepted: &'a str) -> Case<'a> {
+        Case { framings, accepted, sendable: None, bytes_max: 1000 }
+    }
+
+    /// A datum of the pair behind a prefix that names it.
+    fn pair(framing: Framing) -> Vec<u8> {
+        let fingerprint = Schema::parse(PAIR).expect(PAIR).fingerprint();
+        let prefix = match framing {
+            Framing::Confluent => vec![0, 0, 0, 0, 7],
+            Framing::SingleObject => [&[0xc3, 0x01], &fingerprint.to_le_bytes()[..]].concat(),
+            Framing::Bare => vec![],
+        };
+        assert_eq!(prefix.len(), framing.prefix_len());
+        [prefix, b"\x04hi\x01".to_vec()].concat()
+    }
+
+    fn datum(fault: Fault, offset: u64) -> (Reason, Option<(Fault, u64)>) {
+        (Reason::DatumInvalid, Some((fault, offset)))
+    }
+
+    #[test]
+    fn a_body_passes_whole_in_each_framing_that_the_contract_accepts() {
+        for framing in Framing::ALL {
+            for framings in [CONFLUENT, SINGLE, BOTH, BARE] {
+                let body = pair(framing);
+                let accepted = framings.contains(&framing);
+                if accepted {
+                    accepting(framings, "a").check(&body, Ok(body.len() as u64), Some("a"));
+                } else if framings != BARE && framing != Framing::Bare {
+                    accepting(framings, "a").check(&body, Err((Reason::FramingInvalid, None)), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_cut_anywhere_is_truncated_where_it_ends() {
+        for framing in Framing::ALL {
+            let body = pair(framing);
+            for cut in 0..body.len() {
+                let subject = (cut >= framing.prefix_len()).then_some("a");
+                let expected = Err(datum(Fault::Truncated, cut as u64));
+                accepting(&[framing], "a").check(&body[..cut], expected, subject);
+                if framing != Framing::Bare {
+                    accepting(BOTH, "a").check(&body[..cut], expected, subject);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn offsets_count_from_the_first_byte_of_the_body() {
+        for framing in Framing::ALL {
+            let prefix = framing.prefix_len();
+            let mut body = pair(framing);
+            body[prefix + 3] = 2;
+            let at = prefix as u64 + 3;
+            accepting(&[framing], "a").check(&body, Err(datum(Fault::BooleanInvalid, at)), Some("a"));
+        }
+    }
+
+    #[test]
+    fn nothing_follows_the_datum() {
+        for framing in Framing::ALL {
+            let mut body = pair(framing);
+            let end = body.len() as u64;
+            body.extend([0, 0]);
+            // In chunks of one byte the datum is whole before the push that is one too many.
+            accepting(&[framing], "a").check(&body, Err(datum(Fault::TrailingBytes, end)), Some("a"));
+        }
+    }
+
+    #[test]
+    fn a_prefix_that_the_contract_does_not_accept_is_refused_at_its_first_wrong_byte() {
+        let cases: [(&[Framing], &[u8]); 7] = [
+            (CONFLUENT, b"\x01"),
+            (CONFLUENT, b"\xc3\x01"),
+            (SINGLE, b"\x00\x00\x00\x00\x07"),
+            (SINGLE, b"\xc3\x00"),
+            (BOTH, b"\x04hi\x01"),
+            (BOTH, b"\xc3\x02"),
+            (BOTH, b"\x01\x00\x00\x00\x07"),
+        ];
+        for (framings, body) in cases {
+            accepting(framings, "a").check(body, Err((Reason::FramingInvalid, None)), None);
+        }
+    }
+
+    #[test]
+    fn the_schema_must_be_known_accepted_and_sendable() {
+        use Reason::{SchemaNotAllowed, SchemaUnknown};
+        let refused = |reason| Err((reason, None));
+        let unknown = [&[0xc3, 0x01][..], &[0; 8], b"\x04hi\x01"].concat();
+        let (seven, single) = (pair(Framing::Confluent), pair(Framing::SingleObject));
+        type Row<'a> = (&'a str, Option<&'a str>, &'a [u8], Outcome, Option<&'a str>);
+        let cases: [Row<'_>; 14] = [
+            ("a", None, b"\x00\x00\x00\x00\x06\x02", refused(SchemaUnknown), None),
+            ("a", None, &unknown, refused(SchemaUnknown), None),
+            ("a", None, b"\x00\x00\x00\x00\x08\x02", refused(SchemaNotAllowed), Some("c")),
+            ("c", None, b"\x00\x00\x00\x00\x08\x02", Ok(6), Some("c")),
+            ("c", Some("a"), b"\x00\x00\x00\x00\x08\x02", refused(SchemaNotAllowed), Some("c")),
+            ("", None, &seven, refused(SchemaNotAllowed), Some("a")),
+            // One id in two subjects: the one that is accepted, and may be sent.
+            ("a", None, &seven, Ok(9), Some("a")),
+            ("b", None, &seven, Ok(9), Some("b")),
+            ("a b", None, &seven, Ok(9), Some("a")),
+            ("a b", Some("b"), &seven, Ok(9), Some("b")),
+            ("a", Some("b"), &seven, refused(SchemaNotAllowed), Some("a")),
+            // One fingerprint in three subjects.
+            ("later", None, &single, Ok(14), Some("later")),
+            ("a later", Some("later"), &single, Ok(14), Some("later")),
+            ("c", None, &single, refused(SchemaNotAllowed), Some("a")),
+        ];
+        for (accepted, sendable, body, expected, subject) in cases {
+            Case { framings: BOTH, accepted, sendable, bytes_max: 1000 }.check(body, expected, subject);
+        }
+    }
+
+    #[test]
+    fn what_a_caller_may_not_send_is_told_from_what_the_route_does_not_accept() {
+        let schemas = schemas();
+        let cases = [
+            ("a", Some("b"), "schema id 7 is a version 1, this caller may not send"),
+            ("c", None, "schema id 7 is a version 1, not one this route accepts"),
+        ];
+        for (accepted, sendable, detail) in cases {
+            let case = Case { framings: CONFLUENT, accepted, sendable, bytes_max: 1000 };
+            let refused = case.inspector(&schemas).push(&pair(Framing::Confluent)).expect_err(detail);
+            assert_eq!(&*refused.detail, detail);
+        }
+    }
+
+    #[test]
+    fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
+        for framing in Framing::ALL {
+            let body = pair(framing);
+            let length = body.len() as u64;
+            let framings = if framing == Framing::Bare { BARE } else { BOTH };
+            let within = |bytes_max| Case { bytes_max, ..accepting(framings, "a") };
+            within(length).check(&body, Ok(length), Some("a"));
+            within(length - 1).check(&body, Err((Reason::BodyTooLarge, None)), Some("a"));
+            // What lies within the limit is judged first: any chunking, the same answer.
+            let longer = [&body[..], b"\x00"].concat();
+            within(length).check(&longer, Err((Reason::BodyTooLarge, None)), Some("a"));
+            within(length + 1).check(&longer, Err(datum(Fault::TrailingBytes, length)), Some("a"));
+        }
+        let none = Case { bytes_max: 0, ..accepting(BOTH, "a") };
+        none.check(b"", Err(datum(Fault::Truncated, 0)), None);
+        none.check(b"\x00", Err((Reason::BodyTooLarge, None)), None);
+    }
+
+    #[test]
+    fn an_empty_body_is_a_datum_where_the_schema_has_no_bytes() {
+        let schema = Arc::new(Schema::parse(r#""null""#).expect("null"));
+        let published = PublishedSchema {
+            subject: "null".into(),
+            version: 1,
+            ids: vec![1],
+            owner: None,
+            lifecycle: Lifecycle::default(),
+            program: Arc::new(Program::compile(&schema)),
+            fingerprint: schema.fingerprint(),
+            fingerprint_rust: schema.fingerprint_rust(),
+            schema,
+        };
+        let schemas = Arc::new(Schemas::new(vec![published]).expect("one schema"));
+        let cases: [(&[Framing], &[u8], Outcome); 4] = [
+            (BARE, b"", Ok(0)),
+            (BARE, b"\x00", Err(datum(Fault::TrailingBytes, 0))),
+            (CONFLUENT, b"\x00\x00\x00\x00\x01", Ok(5)),
+            (CONFLUENT, b"", Err(datum(Fault::Truncated, 0))),
+        ];
+        for (framings, body, expected) in cases {
+            assert_eq!(accepting(framings, "null").answer(&schemas, body, 1).0, expected, "{body:?}");
+        }
     }
 }

@@ -1,0 +1,162 @@
+//! `avrogate policy`: what a policy decides, asked without a sidecar.
+
+use super::output::{self, Format};
+use crate::control::Snapshot;
+use crate::control::config::Config;
+use crate::control::files::policy_files;
+use crate::finding::Finding;
+use crate::identity::{PeerId, TrustDomain};
+use crate::policy::{Explanation, Policy, RequestPath, Settings};
+use crate::registry::{self, Programs};
+use crate::wire::Schemas;
+use clap::Subcommand;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// What is asked.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Says what becomes of a request, which rule decides, and what each other rule lacks.
+    Explain(ExplainArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ExplainArgs {
+    /// The caller's identity; leave it out for a caller without one.
+    #[arg(long, value_name = "IDENTITY")]
+    from: Option<PeerId>,
+    /// The request's method.
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// The request's path; a query plays no part.
+    #[arg(long)]
+    path: String,
+    /// The bootstrap file of the sidecar that is asked about.
+    #[arg(long, value_name = "FILE", default_value = "avrogate.yaml", conflicts_with = "policy")]
+    config: PathBuf,
+    /// A policy file or directory, without a bootstrap.
+    #[arg(long, value_name = "PATH")]
+    policy: Option<PathBuf>,
+    /// The schemas that the policy's contracts name.
+    #[arg(long, value_name = "DIRECTORY", requires = "policy")]
+    schemas: Option<PathBuf>,
+    /// A trust domain that identities may be of; may be given several times.
+    #[arg(long, value_name = "NAME", requires = "policy", default_value = "cluster.local")]
+    trust_domain: Vec<TrustDomain>,
+    /// For a person, or for a program.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Exits with 0 whatever the answer is, with 100 where the policy itself is wrong.
+pub(super) fn run(args: &Args) -> ExitCode {
+    let Command::Explain(args) = &args.command;
+    let policy = match args.policy() {
+        Ok(policy) => policy,
+        Err(findings) => return output::report(&findings, args.format),
+    };
+    let explanation = explain(&policy, args.from.as_ref(), &args.method, &args.path);
+    output::print(|out| match args.format {
+        Format::Text => write!(out, "{explanation}"),
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *out, &explanation)?;
+            writeln!(out)
+        }
+    })
+}
+
+impl ExplainArgs {
+    fn policy(&self) -> Result<Policy, Vec<Finding>> {
+        let Some(path) = &self.policy else {
+            let (config, _) = Config::load(&self.config)?;
+            return Snapshot::decisions(&config, &Programs::default()).map(|(policy, _, _)| policy);
+        };
+        let schemas = match &self.schemas {
+            Some(directory) => registry::load(directory, &Programs::default())?,
+            None => Schemas::default(),
+        };
+        let files = policy_files(path)?;
+        Policy::compile(&files, &self.trust_domain, &Arc::new(schemas), &Settings::default()).map(|(policy, _)| policy)
+    }
+}
+
+fn explain(policy: &Policy, peer: Option<&PeerId>, method: &str, path_and_query: &str) -> Explanation {
+    let path = path_and_query.split_once('?').map_or(path_and_query, |(path, _)| path);
+    match RequestPath::parse(path) {
+        Ok(path) => policy.explain(peer, method, &path),
+        Err(why) => Explanation::of_ambiguous_path(peer, method, path, why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Args as _, FromArgMatches};
+    use std::fs;
+
+    const POLICY: &str = "\
+apiVersion: avrogate.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: orders}
+spec:
+  routes:
+    - name: health
+      matches: [{method: GET, path: {type: Exact, value: /healthz}}]
+      authorization: [{name: anyone, action: Allow, from: [{anyone: true}]}]
+      request: {validation: None}
+";
+
+    fn parsed(line: &str) -> Result<Args, clap::Error> {
+        let command = Args::augment_args(clap::Command::new("policy").no_binary_name(true));
+        command.clone().debug_assert();
+        Args::from_arg_matches(&command.try_get_matches_from(line.split_whitespace())?)
+    }
+
+    #[test]
+    fn an_answer_is_no_failure() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("policy.yaml");
+        let check = |text: &str, line: &str, expected: u8| {
+            fs::write(&file, text).unwrap();
+            let line = format!("explain --policy {} {line}", file.display());
+            assert_eq!(run(&parsed(&line).unwrap()), ExitCode::from(expected), "{line}");
+        };
+        check(POLICY, "--path /healthz --from spiffe://cluster.local/a", 0);
+        check(POLICY, "--path /healthz?x=1 --format json", 0);
+        check(POLICY, "--path /../x", 0);
+        check(&POLICY.replace("anyone: true", "set: x"), "--path /healthz", 100);
+        check(&POLICY.replace("anyone: true", "identity: spiffe://td/a"), "--path /healthz", 100);
+        check(&POLICY.replace("anyone: true", "identity: spiffe://td/a"), "--path /healthz --trust-domain td", 0);
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_usage() {
+        for line in [
+            "explain",
+            "explain --path /a --from spiffe://cluster.local",
+            "explain --path /a --config c --policy p",
+            "explain --path /a --schemas s",
+            "explain --path /a --policy p --trust-domain T",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_ambiguous_path_is_explained_too() {
+        let files = [crate::policy::PolicyFile { name: "p".into(), text: POLICY.to_owned() }];
+        let compiled = Policy::compile(&files, &[], &Arc::default(), &Settings::default());
+        let policy = compiled.unwrap().0;
+        insta::assert_snapshot!(explain(&policy, None, "GET", "/healthz/../admin?x"), @r"
+        GET /healthz/../admin from a caller without identity
+          denied: a segment of the path is `.` or `..`
+        ");
+    }
+}

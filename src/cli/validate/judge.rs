@@ -1,0 +1,203 @@
+//! The schemas and the contract that bodies are judged by, and one body on its way.
+
+use super::{Failure, FramingWord, ValidateArgs};
+use crate::avro::{Datum, JsonEncoding, Limits, NotShown, Program, Schema, SchemaFile};
+use crate::finding::Finding;
+use crate::registry::{self, Programs};
+use crate::wire::schemas::Lifecycle;
+use crate::wire::{
+    Contract, ContractLimits, Found, Framing, FramingSet, Inspector, OnInvalid, PublishedSchema, Refused, SchemaIndex,
+    Schemas,
+};
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What bodies are judged by.
+pub(super) struct Judge {
+    contract: Arc<Contract>,
+    pub(super) schemas: Arc<Schemas>,
+    /// Whether the schemas have subjects and versions, or come from a file alone.
+    pub(super) published: bool,
+    /// For each schema, how its data are shown; nothing where they are not.
+    shown: Option<HashMap<SchemaIndex, OnceCell<Result<JsonEncoding, NotShown>>>>,
+}
+
+/// One body on its way.
+pub(super) struct Body<'j> {
+    judge: &'j Judge,
+    inspector: Inspector,
+    refused: Option<Refused>,
+    /// What is to be shown, and so is kept.
+    kept: Vec<u8>,
+}
+
+/// What has become of a body.
+pub(super) struct Verdict<'j> {
+    pub(super) found: Found,
+    /// The length of a valid body.
+    pub(super) result: Result<u64, Refused>,
+    /// The value of a valid body, where values are shown.
+    pub(super) value: Option<Result<Datum<'j>, String>>,
+}
+
+impl Judge {
+    pub(super) fn new(args: &ValidateArgs) -> Result<Self, Failure> {
+        let framings = framings(args)?;
+        let schemas = match &args.schemas {
+            Some(directory) => registry::load(directory, &Programs::default()).map_err(Failure::Findings)?,
+            None => from_files(args)?,
+        };
+        let mut accepted = accepted(args, &schemas)?;
+        if framings.is_bare() {
+            // Versions are in order: the last is the latest.
+            accepted.drain(..accepted.len().saturating_sub(1));
+        }
+        let datum = Limits {
+            bytes_max: args.max_bytes,
+            depth_max: args.max_depth,
+            items_max: args.max_items,
+            strict_varints: args.strict_varints,
+        };
+        let contract = Contract {
+            framings,
+            schemas: accepted.into_iter().collect(),
+            limits: ContractLimits { body_bytes_max: args.max_bytes, datum },
+            on_invalid: OnInvalid::Reject,
+        };
+        let shown = args.print.then(|| schemas.iter().map(|(index, _)| (index, OnceCell::new())).collect());
+        Ok(Self { contract: Arc::new(contract), schemas: Arc::new(schemas), published: args.schemas.is_some(), shown })
+    }
+
+    fn value(&self, found: Found, body: &[u8]) -> Option<Result<Datum<'_>, String>> {
+        let (schema, framing) = (found.schema?, found.framing?);
+        let encoding = self.shown.as_ref()?.get(&schema)?.get_or_init(|| {
+            let published = self.schemas.get(schema);
+            JsonEncoding::new(published.schema.clone(), published.program.clone())
+        });
+        let datum = body.get(framing.prefix_len()..).unwrap_or_default();
+        Some(match encoding {
+            Ok(encoding) => encoding.decode(datum, &self.contract.limits.datum).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+}
+
+impl<'j> Body<'j> {
+    pub(super) fn new(judge: &'j Judge) -> Self {
+        let inspector = Inspector::new(judge.contract.clone(), judge.schemas.clone(), None);
+        Self { judge, inspector, refused: None, kept: Vec::new() }
+    }
+
+    /// Takes the next bytes; none any more once it is refused.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.refused.is_none() {
+            self.refused = self.inspector.push(bytes).err();
+            // What is kept has been accepted, and so is no more than the contract allows.
+            if self.judge.shown.is_some() && self.refused.is_none() {
+                self.kept.extend_from_slice(bytes);
+            }
+        }
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    pub(super) fn finish(mut self) -> Verdict<'j> {
+        let result = match self.refused {
+            Some(refused) => Err(refused),
+            None => self.inspector.finish(),
+        };
+        let found = self.inspector.found();
+        let value = if result.is_ok() { self.judge.value(found, &self.kept) } else { None };
+        Verdict { found, result, value }
+    }
+}
+
+fn framings(args: &ValidateArgs) -> Result<FramingSet, Failure> {
+    let bare = args.schemas.is_none() || args.subject.is_some();
+    let framings: &[Framing] = match args.framing {
+        Some(word) => &[word.into()],
+        None if bare => &[Framing::Bare],
+        None => &[Framing::Confluent, Framing::SingleObject],
+    };
+    let usage = |message: &str| Err(Failure::Usage(message.into()));
+    match args.framing {
+        Some(FramingWord::Bare) if !bare => usage("bare data name no schema: say which with --subject"),
+        Some(FramingWord::Confluent) if args.schemas.is_none() && args.id.is_none() => {
+            usage("with --framing confluent data name their schema by id: say --id, or use --schemas")
+        }
+        Some(FramingWord::Bare | FramingWord::SingleObject) | None if args.id.is_some() => {
+            usage("--id is for --framing confluent")
+        }
+        _ => Ok(FramingSet::new(framings).unwrap_or(FramingSet::BARE)),
+    }
+}
+
+/// The schemas that bodies may be of, by version.
+fn accepted(args: &ValidateArgs, schemas: &Schemas) -> Result<Vec<SchemaIndex>, Failure> {
+    let Some(wanted) = args.subject.as_deref() else { return Ok(schemas.iter().map(|(index, _)| index).collect()) };
+    let of_subject = |subject: &str, version: Option<u32>| -> Vec<SchemaIndex> {
+        let fits = |one: &PublishedSchema| *one.subject == *subject && version.is_none_or(|it| it == one.version);
+        schemas.iter().filter(|(_, one)| fits(one)).map(|(index, _)| index).collect()
+    };
+    // A subject may hold an `@` of its own: the whole text is tried first.
+    let mut found = of_subject(wanted, None);
+    if found.is_empty()
+        && let Some((subject, version)) = wanted.rsplit_once('@')
+        && let Ok(version) = version.parse()
+    {
+        found = of_subject(subject, Some(version));
+    }
+    if found.is_empty() {
+        let message = format!("--subject {wanted}: the directory has no such subject or version");
+        return Err(Failure::Usage(message));
+    }
+    Ok(found)
+}
+
+/// The one schema of `--schema`, published as if from a directory.
+fn from_files(args: &ValidateArgs) -> Result<Schemas, Failure> {
+    let mut texts = Vec::with_capacity(args.schema.len());
+    let mut findings = Vec::new();
+    for path in &args.schema {
+        let name = path.display().to_string();
+        match text(path) {
+            Ok(text) => texts.push((name, text)),
+            Err(error) => findings.push(Finding::of_file("file-unreadable", name, error.to_string())),
+        }
+    }
+    if !findings.is_empty() {
+        return Err(Failure::Findings(findings));
+    }
+    let files: Vec<_> = texts.iter().map(|(name, text)| SchemaFile { name, text }).collect();
+    let schema = Arc::new(Schema::parse_files(&files).map_err(|errors| {
+        let finding = |error: crate::avro::SchemaError| {
+            Finding::error("schema-invalid", &error.file.unwrap_or_default().into(), error.place, error.message)
+        };
+        Failure::Findings(errors.into_iter().map(finding).collect())
+    })?);
+    let published = PublishedSchema {
+        subject: schema.full_name().unwrap_or("the schema").into(),
+        version: 1,
+        ids: args.id.into_iter().collect(),
+        owner: None,
+        lifecycle: Lifecycle::default(),
+        program: Arc::new(Program::compile(&schema)),
+        fingerprint: schema.fingerprint(),
+        fingerprint_rust: schema.fingerprint_rust(),
+        schema,
+    };
+    Schemas::new(vec![published]).map_err(|_| Failure::Usage("one schema has no id of another".into()))
+}
+
+/// The text of a schema file, at most a byte more than a schema may have.
+fn text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(u64::from(Schema::BYTES_MAX) + 1).read_to_string(&mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,328 @@
+//! Reload: certificates, trust bundles, CRLs, policy and schemas, whole or not at all.
+//!
+//! ```text
+//!   a directory changes ─┐
+//!   SIGHUP              ─┼─> settle ─> read all ─> same as before? ─> load a snapshot ─> swap it in
+//!   every 30 s          ─┘                                              └─> bad: keep the old one, and say so
+//! ```
+//!
+//! A ConfigMap changes by a swap of its `..data` link, which a watch on a file misses after the first time, so the
+//! directories are watched and the contents compared. What triggers a reload is only a hint: the poll would find the
+//! change as well.
+
+use super::config::Config;
+use super::files::policy_files;
+use super::snapshot::Snapshot;
+use crate::finding::Finding;
+use crate::registry::Programs;
+use crate::telemetry::{Input, Metrics};
+use arc_swap::ArcSwap;
+use notify::{RecursiveMode, Watcher};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+
+/// Builds the next generation when something has changed.
+#[derive(Debug)]
+pub struct Reloader {
+    config: Arc<Config>,
+    programs: Programs,
+    current: Arc<ArcSwap<Snapshot>>,
+    metrics: Arc<Metrics>,
+    /// What the generation in force was built from.
+    taken: Contents,
+    /// What was tried last, so that one bad change is told once.
+    tried: Contents,
+    /// Tells connections that whom we believe may have changed.
+    trust_changed: watch::Sender<u64>,
+}
+
+/// Why a reload is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// Something in a directory changed.
+    Watch,
+    /// The operator asks.
+    Asked,
+    /// The sidecar ends.
+    End,
+}
+
+/// What came of looking.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The inputs are what they were.
+    Unchanged,
+    /// A new generation is in force.
+    Taken(u64),
+    /// The old generation stays.
+    Refused(Vec<Finding>),
+}
+
+/// Inputs are read at least this often, whatever the watch says.
+const POLL: Duration = Duration::from_secs(30);
+/// Changes come in bursts: files of one update are waited for this long.
+const SETTLE: Duration = Duration::from_millis(100);
+/// No burst is waited for longer.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
+/// Directories that are watched; the poll finds what lies beyond.
+const WATCHES_MAX: usize = 1000;
+
+/// A digest of each input's names and contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Contents {
+    policy: [u8; 32],
+    schemas: [u8; 32],
+    identity: [u8; 32],
+}
+
+impl Reloader {
+    /// Loads the first generation.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any input: a bad start is no start.
+    pub fn start(
+        config: Arc<Config>,
+        metrics: Arc<Metrics>,
+        trust_changed: watch::Sender<u64>,
+    ) -> Result<Self, Vec<Finding>> {
+        let programs = Programs::default();
+        let taken = Contents::of(&config);
+        let snapshot = Snapshot::load(&config, 1, &programs)?;
+        let current = Arc::new(ArcSwap::from_pointee(snapshot));
+        let reloader = Self { config, programs, current, metrics, taken, tried: taken, trust_changed };
+        for input in [Input::Policy, Input::Schemas, Input::Identity] {
+            reloader.metrics.reloaded(input, true, SystemTime::now());
+        }
+        reloader.in_force();
+        Ok(reloader)
+    }
+
+    /// The generation in force; always the latest that was good.
+    #[must_use]
+    pub fn current(&self) -> Arc<ArcSwap<Snapshot>> {
+        self.current.clone()
+    }
+
+    /// Looks at the inputs, and takes them if they have changed and are good. Nothing is tried twice.
+    pub fn look(&mut self) -> Outcome {
+        let seen = Contents::of(&self.config);
+        if seen == self.tried {
+            return Outcome::Unchanged;
+        }
+        let changed = self.taken.differences(&seen);
+        self.tried = seen;
+        let generation = self.current.load().generation + 1;
+        let loaded = Snapshot::load(&self.config, generation, &self.programs);
+        for input in &changed {
+            self.metrics.reloaded(*input, loaded.is_ok(), SystemTime::now());
+        }
+        if changed.contains(&Input::Identity) {
+            self.metrics.certificate_refreshed(loaded.is_ok());
+        }
+        match loaded {
+            Ok(snapshot) => {
+                self.taken = seen;
+                self.current.store(Arc::new(snapshot));
+                self.in_force();
+                if changed.contains(&Input::Identity) {
+                    self.trust_changed.send_replace(generation);
+                }
+                Outcome::Taken(generation)
+            }
+            Err(findings) => Outcome::Refused(findings),
+        }
+    }
+
+    fn in_force(&self) {
+        let now = self.current.load();
+        self.metrics.snapshot_generation.set(i64::try_from(now.generation).unwrap_or(i64::MAX));
+        self.metrics.dry_run.set(i64::from(now.policy.everything_dry()));
+        self.metrics.certificate_expires(now.svid.not_after);
+    }
+
+    /// Looks whenever something may have changed, until it is told to end.
+    pub fn run(mut self, triggers: &Receiver<Trigger>, trigger: &Sender<Trigger>) {
+        let mut watches = Watches::new(trigger.clone());
+        loop {
+            watches.renew(&self.config);
+            match triggers.recv_timeout(POLL) {
+                Ok(Trigger::End) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Trigger::Watch) => {
+                    if !settle(triggers) {
+                        return;
+                    }
+                }
+                // What the operator asks for is told again, be it as bad as before.
+                Ok(Trigger::Asked) => self.tried = Contents::default(),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            tell(&self.look());
+        }
+    }
+}
+
+/// A channel for what triggers a reload.
+#[must_use]
+pub fn triggers() -> (Sender<Trigger>, Receiver<Trigger>) {
+    channel()
+}
+
+/// Waits until nothing has changed for a moment; false if it is time to end.
+fn settle(triggers: &Receiver<Trigger>) -> bool {
+    for _ in 0..SETTLE_MAX.as_millis() / SETTLE.as_millis() {
+        match triggers.recv_timeout(SETTLE) {
+            Ok(Trigger::End) | Err(RecvTimeoutError::Disconnected) => return false,
+            Ok(Trigger::Watch | Trigger::Asked) => {}
+            Err(RecvTimeoutError::Timeout) => break,
+        }
+    }
+    true
+}
+
+fn tell(outcome: &Outcome) {
+    match outcome {
+        Outcome::Unchanged => {}
+        Outcome::Taken(generation) => tracing::info!(generation, "a new generation is in force"),
+        Outcome::Refused(findings) => {
+            for finding in findings {
+                tracing::error!("not taken: {finding}");
+            }
+            tracing::error!(findings = findings.len(), "the inputs changed and are bad: the old generation stays");
+        }
+    }
+}
+
+/// The watches on the directories that inputs lie in.
+struct Watches {
+    watcher: Option<notify::RecommendedWatcher>,
+    watched: BTreeSet<PathBuf>,
+}
+
+impl Watches {
+    fn new(trigger: Sender<Trigger>) -> Self {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading the inputs opens them, which is an event too, and no change.
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                let _ = trigger.send(Trigger::Watch);
+            }
+        });
+        if let Err(error) = &watcher {
+            tracing::warn!(%error, "no watch on directories: changes are found by reading every 30 s");
+        }
+        Self { watcher: watcher.ok(), watched: BTreeSet::new() }
+    }
+
+    /// Watches the directories there are now. One that was replaced is watched anew.
+    fn renew(&mut self, config: &Config) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let directories = directories(config);
+        for gone in self.watched.difference(&directories) {
+            let _ = watcher.unwatch(gone);
+        }
+        for directory in &directories {
+            // Watching again is cheap, and needed where a directory was removed and made anew.
+            if let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) {
+                tracing::debug!(%error, directory = %directory.display(), "not watched");
+            }
+        }
+        self.watched = directories;
+    }
+}
+
+/// The directories of all inputs, and for schemas those below.
+fn directories(config: &Config) -> BTreeSet<PathBuf> {
+    let mut directories = BTreeSet::new();
+    for file in identity_files(config) {
+        directories.extend(file.parent().map(Path::to_owned));
+    }
+    directories.insert(if config.policy.is_dir() {
+        config.policy.clone()
+    } else {
+        config.policy.parent().map(Path::to_owned).unwrap_or_default()
+    });
+    let below = fs::read_dir(&config.schemas.directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    directories.extend(below.filter(|path| path.is_dir()).take(WATCHES_MAX));
+    directories.insert(config.schemas.directory.clone());
+    directories.into_iter().map(|path| if path.as_os_str().is_empty() { ".".into() } else { path }).collect()
+}
+
+fn identity_files(config: &Config) -> impl Iterator<Item = &PathBuf> {
+    let identity = &config.identity;
+    [&identity.certificate, &identity.key].into_iter().chain(identity.trust_bundles.values()).chain(&identity.crls)
+}
+
+impl Contents {
+    /// What cannot be read has a digest of its own, so that its coming back is a change.
+    fn of(config: &Config) -> Self {
+        let mut policy = Sha256::new();
+        match policy_files(&config.policy) {
+            Ok(files) => files.iter().for_each(|file| add(&mut policy, &file.name, file.text.as_bytes())),
+            Err(findings) => {
+                findings.iter().for_each(|finding| add(&mut policy, "unreadable", finding.to_string().as_bytes()))
+            }
+        }
+        let mut schemas = Sha256::new();
+        let mut files = BTreeSet::new();
+        walk(&config.schemas.directory, 1, &mut files);
+        files.iter().for_each(|file| add_file(&mut schemas, file));
+        let mut identity = Sha256::new();
+        identity_files(config).for_each(|file| add_file(&mut identity, file));
+        Self {
+            policy: policy.finalize().into(),
+            schemas: schemas.finalize().into(),
+            identity: identity.finalize().into(),
+        }
+    }
+
+    fn differences(&self, other: &Self) -> Vec<Input> {
+        [
+            (Input::Policy, self.policy != other.policy),
+            (Input::Schemas, self.schemas != other.schemas),
+            (Input::Identity, self.identity != other.identity),
+        ]
+        .into_iter()
+        .filter_map(|(input, differs)| differs.then_some(input))
+        .collect()
+    }
+}
+
+/// Names and contents, each behind its length: no two different sets of files look the same.
+fn add(digest: &mut Sha256, name: &str, contents: &[u8]) {
+    for part in [name.as_bytes(), contents] {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+}
+
+fn add_file(digest: &mut Sha256, file: &Path) {
+    let name = file.display().to_string();
+    // Too large a file is refused when it is loaded; its length is enough to see that it changed.
+    match fs::metadata(file) {
+        Ok(metadata) if metadata.len() > FILE_BYTES_MAX => add(digest, &name, &metadata.len().to_le_bytes()),
+        Ok(_) => add(digest, &name, &fs::read(file).unwrap_or_default()),
+        Err(error) => add(digest, &name, error.kind().to_string().as_bytes()),
+    }
+}
+
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// The files of a directory and of those directly below, but for names that begin with `..`.
+fn walk(directory: &Path, deeper: usize, files: &mut BTreeSet<PathBuf>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten().take(crate::registry::FILES_MAX) {
+        let path = entry.path();
+        if entry.file_name().as_encoded_bytes().starts_with(b"..") {
+            continue;
+        }
+        if path.is_dir() && deeper > 0 {
+            walk(&path, deeper - 1, files);
+        } else {
+            files.insert(path);
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! `avrogate validate` tells of each body whether it is one datum of its schema, and where it is not.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+const ORDER: &str = r#"{"type": "record", "name": "com.shop.Order", "fields": [ // comments are fine
+    {"name": "id", "type": "long"},
+    {"name": "lines", "type": {"type": "array", "items": {"type": "record", "name": "Line", "fields": [
+        {"name": "sku", "type": "string"},
+        {"name": "status", "type": {"type": "enum", "name": "Status", "symbols": ["NEW", "PAID"]}}]}}},
+    {"name": "note", "type": ["null", "string"], "default": 7}]}
+"#;
+/// An order of two lines and a note.
+const GOOD: &str = "02 04 02 61 00 04 62 63 02 00 02 04 68 69";
+/// The second line's status is symbol 7.
+const BAD: &str = "02 04 02 61 00 04 62 63 0e 00 00";
+
+/// What the command says of arguments in a directory with the test's files: its exit code, output and errors.
+fn validate(directory: &Path, args: &str, input: &[u8]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_avrogate"));
+    command.current_dir(directory).arg("validate").args(args.split('|').filter(|arg| !arg.is_empty()));
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().expect("the binary");
+    // The command may end before it has read anything.
+    let _ = child.stdin.take().expect("a pipe").write_all(input);
+    let output = child.wait_with_output().expect("the binary's end");
+    let code = output.status.code().expect("an exit code");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    format!("{code}\n{}{}", text(output.stdout), text(output.stderr))
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: String = hex.split_whitespace().collect();
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex")).collect()
+}
+
+fn files() -> TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, bytes: &[u8]| fs::write(directory.path().join(name), bytes).expect("a file");
+    write("order.avsc", ORDER.as_bytes());
+    write("good.avro", &bytes(GOOD));
+    write("bad.avro", &bytes(BAD));
+    write("line.avsc", br#"{"type": "record", "name": "Line", "fields": [{"name": "money", "type": "Money"}]}"#);
+    write("money.avsc", br#"{"type": "fixed", "name": "Money", "size": 2}"#);
+    write(
+        "broken.avsc",
+        b"{\"type\": \"record\", \"name\": \"R\",\n  \"fields\": [{\"name\": \"f\", \"type\": \"strin\"}]}\n",
+    );
+    fs::create_dir_all(directory.path().join("schemas/orders-value")).expect("a directory");
+    write("schemas/orders-value/1.avsc", br#""long""#);
+    write("schemas/orders-value/2.avsc", ORDER.as_bytes());
+    let catalogue = "apiVersion: avrogate.dev/v1alpha1\nkind: SchemaCatalog\nsubjects:\n  orders-value:\n    versions: \
+                     [{version: 1, ids: [8]}, {version: 2, ids: [9]}]\n";
+    write("schemas/catalogue.yaml", catalogue.as_bytes());
+    directory
+}
+
+#[test]
+fn says_a_line_of_each_body() {
+    let files = files();
+    let args = format!("--schema|order.avsc|good.avro|bad.avro|-|--hex|{GOOD}00|--hex|");
+    insta::assert_snapshot!(validate(files.path(), &format!("{args}02"), &bytes(GOOD)), @r#"
+    100
+    good.avro: valid (14 bytes)
+    bad.avro: invalid: lines[1].status: enum index 7, "com.shop.Status" has 2 symbols (enum_out_of_range, byte 8)
+    stdin: valid (14 bytes)
+    hex:1: invalid: the datum is whole and bytes follow it (trailing_bytes, byte 14)
+    hex:2: invalid: lines: the input ends before the end of the array's blocks (truncated, byte 1)
+    "#);
+}
+
+#[test]
+fn says_one_json_object_a_body() {
+    let files = files();
+    let args = format!("--schema|order.avsc|--format|json|good.avro|bad.avro|--hex|02|--hex|{GOOD}00");
+    insta::assert_snapshot!(validate(files.path(), &args, b""), @r#"
+    100
+    {"input":"good.avro","verdict":"valid","bytes":14,"framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"}}
+    {"input":"bad.avro","verdict":"invalid","reason":"datum_invalid","fault":"enum_out_of_range","offset":8,"path":"lines[1].status","detail":"enum index 7, \"com.shop.Status\" has 2 symbols","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"}}
+    {"input":"hex:1","verdict":"invalid","reason":"datum_invalid","fault":"truncated","offset":1,"path":"lines","detail":"the input ends before the end of the array's blocks","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"}}
+    {"input":"hex:2","verdict":"invalid","reason":"datum_invalid","fault":"trailing_bytes","offset":14,"path":"","detail":"the datum is whole and bytes follow it","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"}}
+    "#);
+}
+
+#[test]
+fn finds_the_schema_that_a_prefix_names() {
+    let files = files();
+    let args = format!(
+        "--schemas|schemas|--hex|00 00000009 {GOOD}|--hex|00 00000008 02|--hex|c301 b71df49344e154d0 02|--hex|00 00000007 02|--hex|07|--hex|00 00000009 {BAD}"
+    );
+    insta::assert_snapshot!(validate(files.path(), &args, b""), @r#"
+    100
+    hex:1: valid (19 bytes, orders-value@2)
+    hex:2: valid (6 bytes, orders-value@1)
+    hex:3: valid (11 bytes, orders-value@1)
+    hex:4: invalid: schema id 7 is not published here (schema_unknown)
+    hex:5: invalid: the body does not begin as Confluent or SingleObject does (framing_invalid)
+    hex:6: invalid: lines[1].status: enum index 7, "com.shop.Status" has 2 symbols (enum_out_of_range, byte 13)
+    "#);
+    insta::assert_snapshot!(validate(files.path(), &args.replace("--hex|07", "--format|json"), b""), @r#"
+    100
+    {"input":"hex:1","verdict":"valid","bytes":19,"framing":"Confluent","schema":{"subject":"orders-value","version":2,"fingerprint":"f50fdc1447de6ab4"}}
+    {"input":"hex:2","verdict":"valid","bytes":6,"framing":"Confluent","schema":{"subject":"orders-value","version":1,"fingerprint":"d054e14493f41db7"}}
+    {"input":"hex:3","verdict":"valid","bytes":11,"framing":"SingleObject","schema":{"subject":"orders-value","version":1,"fingerprint":"d054e14493f41db7"}}
+    {"input":"hex:4","verdict":"invalid","reason":"schema_unknown","detail":"schema id 7 is not published here","framing":"Confluent"}
+    {"input":"hex:5","verdict":"invalid","reason":"datum_invalid","fault":"enum_out_of_range","offset":13,"path":"lines[1].status","detail":"enum index 7, \"com.shop.Status\" has 2 symbols","framing":"Confluent","schema":{"subject":"orders-value","version":2,"fingerprint":"f50fdc1447de6ab4"}}
+    "#);
+    let of_one = "--schemas|schemas|--subject|orders-value@1|--framing|confluent|--hex|0000000009 02";
+    insta::assert_snapshot!(validate(files.path(), of_one, b""), @r#"
+    100
+    hex:1: invalid: schema id 9 is orders-value version 2, not one this route accepts (schema_not_allowed)
+    "#);
+}
+
+#[test]
+fn takes_bare_data_of_a_subject() {
+    let files = files();
+    let cases = [("orders-value", GOOD), ("orders-value@2", GOOD), ("orders-value@1", "02")];
+    for (subject, datum) in cases {
+        let said = validate(files.path(), &format!("--schemas|schemas|--subject|{subject}|--hex|{datum}"), b"");
+        assert!(said.starts_with("0\nhex:1: valid ("), "{subject}: {said}");
+    }
+}
+
+#[test]
+fn takes_prefixes_of_a_schema_file() {
+    let files = files();
+    let confluent =
+        format!("--schema|order.avsc|--framing|confluent|--id|9|--hex|00 00000009 {GOOD}|--hex|00 00000008");
+    insta::assert_snapshot!(validate(files.path(), &confluent, b""), @r#"
+    100
+    hex:1: valid (19 bytes)
+    hex:2: invalid: schema id 8 is not published here (schema_unknown)
+    "#);
+    let single = "--schema|money.avsc|--framing|single-object|--hex|c301 0000000000000000 0102";
+    insta::assert_snapshot!(validate(files.path(), single, b""), @r#"
+    100
+    hex:1: invalid: schema fingerprint 0000000000000000 is not published here (schema_unknown)
+    "#);
+}
+
+#[test]
+fn reads_a_schema_in_several_files() {
+    let files = files();
+    insta::assert_snapshot!(validate(files.path(), "--schema|money.avsc|--schema|line.avsc|--hex|0102|--hex|01", b""), @r#"
+    100
+    hex:1: valid (2 bytes)
+    hex:2: invalid: money: the input ends before the end of the Money (truncated, byte 1)
+    "#);
+}
+
+#[test]
+fn reads_a_body_a_line() {
+    let files = files();
+    let lines = format!("{GOOD}\n\n{BAD}\nnonsense\n0\n{GOOD}");
+    insta::assert_snapshot!(validate(files.path(), "--schema|order.avsc|--hex|-", lines.as_bytes()), @r#"
+    1
+    stdin:1: valid (14 bytes)
+    stdin:2: invalid: id: the input ends before the end of the long (truncated, byte 0)
+    stdin:3: invalid: lines[1].status: enum index 7, "com.shop.Status" has 2 symbols (enum_out_of_range, byte 8)
+    stdin:6: valid (14 bytes)
+    avrogate: stdin:4: byte 1 of the text is no hexadecimal digit
+    avrogate: stdin:5: the hexadecimal digits end in the middle of a byte
+    "#);
+    fs::write(files.path().join("null.avsc"), "\"null\"").expect("a file");
+    insta::assert_snapshot!(validate(files.path(), "--schema|null.avsc|--hex|-", b"\n\n"), @r#"
+    0
+    stdin:1: valid (0 bytes)
+    stdin:2: valid (0 bytes)
+    "#);
+    assert_eq!(validate(files.path(), "--schema|null.avsc|--hex|-", b""), "0\n");
+}
+
+#[test]
+fn shows_values() {
+    let files = files();
+    let args = format!("--schema|order.avsc|--print|good.avro|bad.avro|--format|json|--hex|{GOOD}00");
+    insta::assert_snapshot!(validate(files.path(), &args, b""), @r#"
+    100
+    {"input":"good.avro","verdict":"valid","bytes":14,"framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"},"value":{"id":1,"lines":[{"sku":"a","status":"NEW"},{"sku":"bc","status":"PAID"}],"note":{"string":"hi"}}}
+    {"input":"bad.avro","verdict":"invalid","reason":"datum_invalid","fault":"enum_out_of_range","offset":8,"path":"lines[1].status","detail":"enum index 7, \"com.shop.Status\" has 2 symbols","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"}}
+    {"input":"hex:1","verdict":"invalid","reason":"datum_invalid","fault":"trailing_bytes","offset":14,"path":"","detail":"the datum is whole and bytes follow it","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"}}
+    "#);
+    insta::assert_snapshot!(validate(files.path(), "--schema|order.avsc|--print|good.avro", b""), @r#"
+    0
+    good.avro: valid (14 bytes)
+    {
+      "id": 1,
+      "lines": [
+        {
+          "sku": "a",
+          "status": "NEW"
+        },
+        {
+          "sku": "bc",
+          "status": "PAID"
+        }
+      ],
+      "note": {
+        "string": "hi"
+      }
+    }
+    "#);
+    let framed =
+        format!("--schemas|schemas|--print|--format|json|--hex|00 00000009 {GOOD}|--hex|c301 b71df49344e154d0 03");
+    insta::assert_snapshot!(validate(files.path(), &framed, b""), @r#"
+    0
+    {"input":"hex:1","verdict":"valid","bytes":19,"framing":"Confluent","schema":{"subject":"orders-value","version":2,"fingerprint":"f50fdc1447de6ab4"},"value":{"id":1,"lines":[{"sku":"a","status":"NEW"},{"sku":"bc","status":"PAID"}],"note":{"string":"hi"}}}
+    {"input":"hex:2","verdict":"valid","bytes":11,"framing":"SingleObject","schema":{"subject":"orders-value","version":1,"fingerprint":"d054e14493f41db7"},"value":-2}
+    "#);
+    let list = r#"{"type": "record", "name": "L", "fields": [{"name": "next", "type": ["null", "L"]}]}"#;
+    fs::write(files.path().join("list.avsc"), list).expect("a file");
+    let deep = format!("--schema|list.avsc|--print|--max-depth|100000|--hex|{}00", "02".repeat(50_000));
+    insta::assert_snapshot!(validate(files.path(), &deep, b""), @r#"
+    1
+    hex:1: valid (50001 bytes)
+    avrogate: hex:1: not shown: more than 256 records, arrays and maps inside each other
+    "#);
+}
+
+#[test]
+fn holds_bodies_to_limits() {
+    let files = files();
+    let cases = [
+        ("--max-depth|3", "0\nhex:1: valid"),
+        ("--max-depth|2", "100\nhex:1: invalid: lines[0]"),
+        ("--max-items|2", "0\nhex:1: valid"),
+        ("--max-items|1", "100\nhex:1: invalid: lines: "),
+        ("--max-bytes|14", "0\nhex:1: valid"),
+        ("--max-bytes|13", "100\nhex:1: invalid: more than 13 bytes (body_too_large)"),
+    ];
+    for (limit, expected) in cases {
+        let said = validate(files.path(), &format!("--schema|order.avsc|{limit}|--hex|{GOOD}"), b"");
+        assert!(said.starts_with(expected), "{limit}: {said}");
+    }
+    for (strict, expected) in [("", "0\nhex:1: valid"), ("--strict-varints", "100\nhex:1: invalid: varint")] {
+        let args = format!("--schemas|schemas|--subject|orders-value@1|{strict}|--hex|8000");
+        let said = validate(files.path(), &args, b"");
+        assert_eq!(said[..5], expected[..5], "{strict}: {said}");
+    }
+}
+
+#[test]
+fn shows_what_is_wrong_with_a_schema() {
+    let files = files();
+    insta::assert_snapshot!(validate(files.path(), "--schema|broken.avsc|good.avro", b""), @r#"
+    1
+    error[schema-invalid]: no type `strin` is defined: correct the name, or load the file that defines it as well
+     --> broken.avsc:2:36
+      |
+    2 |   "fields": [{"name": "f", "type": "strin"}]}
+      |                                    ^
+    "#);
+    fs::write(files.path().join("schemas/broken.1.avsc"), "{\"type\":\n  \"recor\"}").expect("a file");
+    insta::assert_snapshot!(validate(files.path(), "--schemas|schemas|good.avro", b""), @r#"
+    1
+    error[schema-invalid]: no type `recor` is defined: correct the name, or load the file that defines it as well
+     --> schemas/broken.1.avsc:2:3
+      |
+    2 |   "recor"}
+      |   ^
+    "#);
+    let said = validate(files.path(), "--schema|absent.avsc|good.avro", b"");
+    assert!(said.starts_with("1\nerror[file-unreadable]"), "{said}");
+}
+
+#[test]
+fn an_input_that_cannot_be_read_is_a_failure_and_the_rest_is_judged() {
+    let files = files();
+    insta::assert_snapshot!(validate(files.path(), "--schema|order.avsc|absent.avro|bad.avro|good.avro|--hex|0x", b""), @r#"
+    1
+    bad.avro: invalid: lines[1].status: enum index 7, "com.shop.Status" has 2 symbols (enum_out_of_range, byte 8)
+    good.avro: valid (14 bytes)
+    avrogate: absent.avro: No such file or directory (os error 2)
+    avrogate: hex:1: byte 2 of the text is no hexadecimal digit
+    "#);
+}
+
+#[test]
+fn arguments_that_do_not_go_together_are_bad_usage() {
+    let files = files();
+    let cases = [
+        ("good.avro", "required arguments were not provided"),
+        ("--schema|order.avsc", "required arguments were not provided"),
+        ("--schema|order.avsc|--schemas|schemas|good.avro", "cannot be used with"),
+        ("--schema|order.avsc|--subject|orders-value|good.avro", "cannot be used with"),
+        ("--schemas|schemas|--id|9|good.avro", "cannot be used with"),
+        ("--schemas|schemas|--framing|bare|good.avro", "--subject"),
+        ("--schema|order.avsc|--framing|confluent|good.avro", "--id"),
+        ("--schema|order.avsc|--id|9|good.avro", "--framing confluent"),
+        ("--schema|order.avsc|--framing|grpc|good.avro", "invalid value 'grpc'"),
+        ("--schema|order.avsc|--format|xml|good.avro", "invalid value 'xml'"),
+        ("--schema|order.avsc|--max-depth|x|good.avro", "--max-depth"),
+        ("--schemas|schemas|--subject|orders-value@3|good.avro", "no such subject or version"),
+        ("--schemas|schemas|--subject|payments|good.avro", "no such subject or version"),
+        ("--schema|order.avsc|-|--hex|-", "read once"),
+    ];
+    for (args, message) in cases {
+        let said = validate(files.path(), args, b"");
+        assert!(said.starts_with("2\n") && said.contains(message), "{args}: {said}");
+    }
+}
