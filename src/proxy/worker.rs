@@ -256,7 +256,6 @@ async fn converse(connection: Rc<Connection>, stream: TlsStream<TcpStream>, h2: 
         let serving = http1::Builder::new()
             .max_headers(limits.head.fields_max)
             .max_header_size(limits.head.bytes_max)
-            .pipeline_flush(true)
             .serve_connection(io, service);
         attend_to_the_end(&connection, serving, |serving| serving.graceful_shutdown()).await;
     }
