@@ -225,7 +225,7 @@ impl Machine {
 
     /// Takes one operation, or as much of it as the input has. What cannot go on is left as it stands before it.
     fn step(&mut self, piece: &Piece<'_>, pc: Pc, at: usize) -> Result<(Pc, usize), Halt> {
-        let Piece { program, limits, input, base } = *piece;
+        let Piece { program, limits, input, .. } = *piece;
         let strict = limits.strict_varints;
         self.pc = pc;
         let Some(op) = program.ops.get(pc as usize) else { return Err(Halt::Done(at)) };

@@ -1,6 +1,8 @@
 //! The sidecar's own log: events to stderr, as text or JSON, filtered by `AVROGATE_LOG`.
 
-use tracing_subscriber::EnvFilter;
+use ::tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// How events are written.
@@ -16,7 +18,7 @@ pub enum Format {
 /// The variable that says what is written, such as `debug` or `avrogate::proxy=trace,info`.
 pub const VARIABLE: &str = "AVROGATE_LOG";
 
-const DEFAULT: &str = "info";
+const DEFAULT: Level = Level::INFO;
 
 /// Writes events from now on, for the whole process.
 ///
@@ -25,13 +27,14 @@ const DEFAULT: &str = "info";
 pub fn init(format: Format) -> Result<(), TryInitError> {
     let wanted = std::env::var(VARIABLE).ok();
     let (filter, is_readable) = filter(wanted.as_deref());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let events = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::registry().with(filter);
     match format {
         Format::Text => {
             let on_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            builder.with_ansi(on_terminal).finish().try_init()?;
+            subscriber.with(events.with_ansi(on_terminal)).try_init()?;
         }
-        Format::Json => builder.json().flatten_event(true).finish().try_init()?,
+        Format::Json => subscriber.with(events.json().flatten_event(true)).try_init()?,
     }
     if !is_readable {
         tracing::warn!(wanted, "{VARIABLE} cannot be read; {DEFAULT} is written");
@@ -41,11 +44,12 @@ pub fn init(format: Format) -> Result<(), TryInitError> {
 
 /// The filter, and whether it is the wanted one. One that cannot be read is the default: a sidecar starts with a wrong
 /// log level rather than not at all.
-fn filter(wanted: Option<&str>) -> (EnvFilter, bool) {
-    match wanted.map(EnvFilter::try_new) {
+fn filter(wanted: Option<&str>) -> (Targets, bool) {
+    let default = || Targets::new().with_default(DEFAULT);
+    match wanted.map(str::parse) {
         Some(Ok(filter)) => (filter, true),
-        Some(Err(_)) => (EnvFilter::new(DEFAULT), false),
-        None => (EnvFilter::new(DEFAULT), true),
+        Some(Err(_)) => (default(), false),
+        None => (default(), true),
     }
 }
 

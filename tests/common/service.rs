@@ -268,7 +268,11 @@ impl H1 {
             let chunked = seen.field("transfer-encoding").inspect(|coding| assert_eq!(*coding, "chunked")).is_some();
             assert!(!(chunked && length.is_some()), "two framings: {}", String::from_utf8_lossy(&head));
             let at = self.log.head(seen);
-            if chunked { self.take_chunks(at).await? } else { self.take_body(at, length.unwrap_or(0)).await? }
+            if chunked {
+                self.take_chunks(at).await?
+            } else {
+                self.take_body(at, length.unwrap_or(0)).await?
+            }
             self.log.change(|state| state.seen[at].whole = true);
             self.answer().await?;
         }
