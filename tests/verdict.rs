@@ -75,10 +75,10 @@ fn every_case_has_its_verdict_however_it_is_cut() {
 fn groups() -> Vec<(String, Group)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/verdict");
     let mut groups = Vec::new();
-    for entry in folder.read_dir().unwrap() {
-        let path = entry.unwrap().path();
-        let name: Arc<str> = path.file_name().unwrap().to_str().unwrap().into();
-        let text = std::fs::read_to_string(&path).unwrap();
+    for entry in folder.read_dir().expect("the folder of cases") {
+        let path = entry.expect("an entry of the folder").path();
+        let name: Arc<str> = path.file_name().expect("a file").to_string_lossy().into();
+        let text = std::fs::read_to_string(&path).expect("cases");
         let read: Vec<Group> = avrogate::yaml::document(&name, &text).unwrap_or_else(|finding| panic!("{finding:?}"));
         groups.extend(read.into_iter().map(|group| (name.to_string(), group)));
     }

@@ -1,5 +1,7 @@
 //! The twelve workloads: a schema, a datum of it, and code that judges this one schema alone.
 
+#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the numbers that are cast are small")]
+
 use super::by_hand;
 
 pub(crate) struct Workload {
@@ -49,7 +51,7 @@ impl Out {
     }
 
     fn long(&mut self, value: i64) -> &mut Self {
-        let mut rest = (value << 1 ^ value >> 63) as u64;
+        let mut rest = (value << 1 ^ value >> 63).cast_unsigned();
         while rest >= 0x80 {
             self.bytes.push(rest as u8 | 0x80);
             rest >>= 7;

@@ -3,6 +3,9 @@
 //! A schema and a value of it are read off tapes of random bytes, where zero is the simplest choice: so failures
 //! shrink. apache-avro says what is valid, [`reference`] what is wrong with what is not.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "what this test never makes needs no arm of its own")]
+#![expect(clippy::cast_possible_truncation, reason = "random bits may be cut")]
+
 use super::reference::{self, Refusal};
 use super::schema::{Kind, NodeId};
 use super::{Fault, Limits, Program, Schema, Step, Validator, Violation};
@@ -463,5 +466,5 @@ fn varint(mut value: u64, length_max: usize, tape: &mut Tape<'_>, out: &mut Vec<
 }
 
 fn zigzag(value: i64) -> u64 {
-    (value << 1 ^ value >> 63) as u64
+    (value << 1 ^ value >> 63).cast_unsigned()
 }

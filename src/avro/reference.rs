@@ -225,7 +225,7 @@ impl Reader<'_> {
 
 fn unzigzag(value: u64) -> i128 {
     let half = i128::from(value / 2);
-    if value % 2 == 0 { half } else { -half - 1 }
+    if value.is_multiple_of(2) { half } else { -half - 1 }
 }
 
 /// If no value of the type has a byte: how many records open inside each other in it.

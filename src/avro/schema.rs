@@ -186,6 +186,7 @@ impl Schema {
 impl Kind {
     /// The names of a record, an enum or a fixed.
     #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "Avro has three named types")]
     pub fn names(&self) -> Option<&Names> {
         match self {
             Self::Record(record) => Some(&record.names),

@@ -1,31 +1,63 @@
 //! Text: well-formed UTF-8, whole or as it comes.
 
 /// Whether the bytes are well-formed UTF-8.
-///
-/// Most text in records is short and ASCII, which a few wide loads show faster than a call to the vector code.
-#[inline(always)]
+#[inline]
 pub(super) fn is_utf8(text: &[u8]) -> bool {
-    (text.len() <= 32 && is_short_ascii(text)) || simdutf8::basic::from_utf8(text).is_ok()
+    (text.len() <= SHORT && is_short_ascii(text)) || simdutf8::basic::from_utf8(text).is_ok()
 }
 
-/// Whether at most 32 bytes are all ASCII. The loads overlap, so that every length takes at most four.
+/// Texts of one length byte are at most this long.
+const SHORT: usize = 63;
+
+/// Where the text ends whose length begins at `at`, if it is short, ASCII and whole, as most text in records is. What
+/// else it may be, [`is_utf8`] finds out.
 #[inline(always)]
-fn is_short_ascii(text: &[u8]) -> bool {
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    if let (Some(head), Some(tail)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
-        let mut bits = u64::from_le_bytes(*head) | u64::from_le_bytes(*tail);
-        if text.len() > 16
-            && let Some((middle, _)) = text.get(8..).and_then(|rest| rest.split_first_chunk::<8>())
-            && let Some(late) = text.get(..text.len() - 8).and_then(|rest| rest.last_chunk::<8>())
-        {
-            bits |= u64::from_le_bytes(*middle) | u64::from_le_bytes(*late);
-        }
-        bits & HIGH == 0
-    } else if let (Some(head), Some(tail)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
-        u64::from(u32::from_le_bytes(*head) | u32::from_le_bytes(*tail)) & HIGH == 0
-    } else {
-        text.iter().fold(0, |bits, byte| bits | byte) < 0x80
+pub(super) fn skip_short_ascii(input: &[u8], at: usize) -> Option<usize> {
+    let (length, rest) = input.get(at..)?.split_first()?;
+    if length & 0x81 != 0 {
+        return None; // more bytes of length, or a negative one
     }
+    let length = usize::from(length >> 1);
+    let is_ascii = match rest.first_chunk::<32>() {
+        Some(window) if length <= 32 => is_ascii_up_to(window, length),
+        _ => is_short_ascii(rest.get(..length)?),
+    };
+    is_ascii.then_some(at + 1 + length)
+}
+
+/// The high bits of the first so many bytes of 32.
+static HIGH_UP_TO: [[u64; 4]; 33] = {
+    let mut masks = [[0; 4]; 33];
+    let mut length = 1;
+    while length <= 32 {
+        masks[length] = masks[length - 1];
+        masks[length][(length - 1) / 8] |= 0x80 << (8 * ((length - 1) % 8));
+        length += 1;
+    }
+    masks
+};
+
+/// Whether the first so many bytes are ASCII; those behind may be anything. Without a branch on the length, of which
+/// neighbouring texts seldom have the same.
+#[inline(always)]
+fn is_ascii_up_to(window: &[u8; 32], length: usize) -> bool {
+    let (words, _) = window.as_chunks::<8>();
+    let Some(masks) = HIGH_UP_TO.get(length) else { return false };
+    words.iter().zip(masks).fold(0, |bits, (word, mask)| bits | (u64::from_le_bytes(*word) & mask)) == 0
+}
+
+/// Whether at most 64 bytes are all ASCII. The loads overlap, so that any length takes two.
+#[inline]
+fn is_short_ascii(text: &[u8]) -> bool {
+    fn is_ascii<const N: usize>(text: &[u8]) -> Option<bool> {
+        let (head, tail) = (text.first_chunk::<N>()?, text.last_chunk::<N>()?);
+        Some(head.iter().zip(tail).fold(0, |bits, (head, tail)| bits | head | tail) < 0x80)
+    }
+    is_ascii::<32>(text)
+        .or_else(|| is_ascii::<16>(text))
+        .or_else(|| is_ascii::<8>(text))
+        .or_else(|| is_ascii::<4>(text))
+        .unwrap_or_else(|| text.iter().fold(0, |bits, byte| bits | byte) < 0x80)
 }
 
 /// Text that comes in pieces. Keeps at most the first three bytes of a character that a cut left unfinished.
@@ -79,6 +111,7 @@ mod tests {
     fn check(text: &[u8]) {
         let expected = std::str::from_utf8(text).is_ok();
         assert_eq!(is_utf8(text), expected, "{text:02x?}");
+        check_short(text);
         for cut in 0..=text.len() {
             let mut pieces = CutText::default();
             let (head, tail) = text.split_at(cut);
@@ -86,6 +119,28 @@ mod tests {
         }
         let mut pieces = CutText::default();
         assert_eq!(text.chunks(1).all(|byte| pieces.push(byte)) && pieces.is_whole(), expected, "{text:02x?}");
+    }
+
+    /// Short ASCII is found, and nothing else, whatever follows it.
+    fn check_short(text: &[u8]) {
+        let Ok(length @ 0..=63) = u8::try_from(text.len()) else { return };
+        for behind in [&[][..], &[0xff], &[0x80; 40]] {
+            let input = [b"?", &[length * 2][..], text, behind].concat();
+            let end = text.is_ascii().then_some(2 + text.len());
+            assert_eq!(skip_short_ascii(&input, 1), end, "{text:02x?} before {} bytes", behind.len());
+            assert_eq!(
+                skip_short_ascii(&input[..input.len() - behind.len() - usize::from(length > 0)], 1),
+                end.filter(|_| length == 0)
+            );
+        }
+    }
+
+    #[test]
+    fn only_short_lengths_have_a_short_way() {
+        for input in [&[][..], &[0x80, 0x01], &[0x01], &[0x7f], &[0x80]] {
+            assert_eq!(skip_short_ascii(input, 0), None);
+        }
+        assert_eq!(skip_short_ascii(&[0x00], 0), Some(1));
     }
 
     #[test]

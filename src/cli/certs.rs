@@ -26,7 +26,7 @@ enum CertsCommand {
 
 #[derive(Debug, Args)]
 struct DevArgs {
-    /// Where the files go: ca.crt, ca.key, <namespace>-<service account>.crt and .key.
+    /// Where the files go: ca.crt, ca.key, NAMESPACE-SERVICE_ACCOUNT.crt and .key.
     #[arg(long, default_value = "certs-dev")]
     directory: PathBuf,
     /// The trust domain of the identities.

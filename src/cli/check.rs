@@ -156,7 +156,7 @@ spec:
     fn no_bootstrap_is_a_failure_and_findings_are_none() {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("avrogate.yaml");
-        let run = || super::run(&Args { config: config.clone(), without_identity: true, format: Format::Json });
+        let run = || run(&Args { config: config.clone(), without_identity: true, format: Format::Json });
         assert_eq!(run(), ExitCode::FAILURE);
         fs::write(&config, "").unwrap();
         assert_eq!(run(), ExitCode::from(100));

@@ -165,7 +165,10 @@ where
     fn take(&mut self, data: Bytes) -> Result<(), Stopped> {
         let length = data.len() as u64;
         self.report.borrow_mut().bytes += length;
+        // The end costs nothing worth a look at the clock.
+        let begin = Instant::now();
         let verdict = self.judge(|judge| judge.push(&data));
+        self.report.borrow_mut().judging += begin.elapsed();
         if self.enforced && !self.budget.grow(length) {
             return Err(Stopped::Overload);
         }
@@ -189,11 +192,9 @@ where
 
     fn judge(&mut self, step: impl FnOnce(&mut Judge) -> Result<u64, Refused>) -> Option<Result<u64, Refused>> {
         let judge = self.judge.as_mut()?;
-        let begin = Instant::now();
         let verdict = step(judge);
         let mut report = self.report.borrow_mut();
         report.found = judge.found();
-        report.judging += begin.elapsed();
         if let Err(refused) = &verdict {
             report.judged = true;
             report.refused = Some(refused.clone());

@@ -87,10 +87,9 @@ async fn pass(
     let permit = authorise(connection, now, route, told)?;
 
     // What they say. Nothing of it reaches the service before the gate's first release.
-    let mut gate = match body.take() {
-        Some(body) => request_gate(connection, now, route, &permit, head, body, told)?,
-        None => return Err(End::Gone),
-    };
+    let judge = request_judge(now, route, &permit, head, told)?;
+    let Some(unread) = body.take() else { return Err(End::Gone) };
+    let mut gate = request_gate(connection, judge, unread);
     told.reads(gate.report());
     let released = timeout(limits.body_time_max, gate.first_release()).await;
     if let Err(end) = released
@@ -154,32 +153,40 @@ fn authorise(
     }
 }
 
-/// The gate that the request's body goes through, by the route's contract; the caller's own words decide nothing.
-fn request_gate(
-    connection: &Connection,
+/// Who judges the request's body, by the route's contract, and whether the verdict is carried out; the caller's own words
+/// decide nothing. Nobody judges it where there is nothing to keep to. A body that its head alone condemns is not taken
+/// before: [`serve`] has it to drain.
+fn request_judge(
     now: &Arc<Snapshot>,
     route: Option<&Route>,
     permit: &Permit,
     head: &request::Parts,
-    body: Incoming,
     told: &mut Told,
-) -> Result<Gate<Incoming>, Refusal> {
-    let budget = connection.worker.hold();
+) -> Result<Option<(Judge, bool)>, Refusal> {
     // Without a route only a process that runs dry comes here.
-    let Some(route) = route else { return Ok(Gate::open(body, budget)) };
-    let (judge, enforced) = match &route.request {
-        BodyRule::Unvalidated => return Ok(Gate::open(body, budget)),
-        BodyRule::Empty => (Judge::Empty, route.mode == Mode::Enforce),
+    let Some(route) = route else { return Ok(None) };
+    match &route.request {
+        BodyRule::Unvalidated => Ok(None),
+        BodyRule::Empty => Ok(Some((Judge::Empty, route.mode == Mode::Enforce))),
         BodyRule::Contract(_) if head::is_coded(&head.headers) => {
             let refusal = Refusal::new(Reason::ContentCodingRefused, "the body has a Content-Encoding");
-            return told.unless_dry(route, refusal).map(|()| Gate::open(body, budget));
+            told.unless_dry(route, refusal).map(|()| None)
         }
         BodyRule::Contract(contract) => {
             let inspector = Inspector::new(contract.clone(), now.schemas.clone(), permit.schemas().cloned());
-            (inspector.into(), enforced(route, contract))
+            Ok(Some((inspector.into(), enforced(route, contract))))
         }
-    };
-    Ok(if enforced { Gate::enforce(body, judge, budget) } else { Gate::observe(body, judge, budget) })
+    }
+}
+
+/// The gate that the request's body goes through.
+fn request_gate(connection: &Connection, judge: Option<(Judge, bool)>, body: Incoming) -> Gate<Incoming> {
+    let budget = connection.worker.hold();
+    match judge {
+        Some((judge, true)) => Gate::enforce(body, judge, budget),
+        Some((judge, false)) => Gate::observe(body, judge, budget),
+        None => Gate::open(body, budget),
+    }
 }
 
 fn enforced(route: &Route, contract: &Contract) -> bool {

@@ -2,10 +2,10 @@
 
 mod accept;
 mod activity;
-mod gate;
+pub(crate) mod gate;
 mod head;
 mod held;
-mod inbound;
+pub(crate) mod inbound;
 mod refusal;
 mod reply;
 mod service;

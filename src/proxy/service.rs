@@ -51,8 +51,6 @@ pub(crate) struct Answer {
 
 /// Connections that wait for their next request, for each worker.
 const IDLE_MAX: usize = 256;
-/// Header fields of an answer.
-const ANSWER_FIELDS_MAX: usize = 100;
 
 impl Service {
     /// The service at this address; nothing is connected yet.
@@ -157,11 +155,9 @@ impl Service {
 
     async fn connect_h1(&self) -> Result<http1::SendRequest<ServiceBody>, Unanswered> {
         let stream = self.connect().await?;
-        let (sender, connection) = http1::Builder::new()
-            .max_headers(ANSWER_FIELDS_MAX)
-            .handshake(stream)
-            .await
-            .map_err(|error| Unanswered::Unreachable(error.into()))?;
+        // hyper takes up to 100 header fields of an answer.
+        let (sender, connection) =
+            http1::handshake(stream).await.map_err(|error| Unanswered::Unreachable(error.into()))?;
         spawn_connection(connection);
         Ok(sender)
     }

@@ -110,6 +110,9 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const ALERT_DRAIN_BYTES_MAX: u64 = 256 << 10;
 const ALERT_DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// Header fields that hyper's h1 takes when it is told nothing.
+const HYPER_FIELDS_MAX: usize = 100;
+
 /// Runs a worker on this thread until its channel closes and its connections have ended.
 pub(crate) fn run(shared: Arc<Shared>, mut accepted: mpsc::UnboundedReceiver<Accepted>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
@@ -253,10 +256,14 @@ async fn converse(connection: Rc<Connection>, stream: TlsStream<TcpStream>, h2: 
             .serve_connection(io, service);
         attend_to_the_end(&connection, serving, |serving| serving.graceful_shutdown()).await;
     } else {
-        let serving = http1::Builder::new()
-            .max_headers(limits.head.fields_max)
-            .max_header_size(limits.head.bytes_max)
-            .serve_connection(io, service);
+        let mut builder = http1::Builder::new();
+        // No pipeline_flush: with it, an answer that ends the connection waits for unread bytes, and is lost.
+        builder.max_header_size(limits.head.bytes_max);
+        // Up to its own limit hyper parses fields on the stack; the check of the head sees to a lower one.
+        if limits.head.fields_max > HYPER_FIELDS_MAX {
+            builder.max_headers(limits.head.fields_max);
+        }
+        let serving = builder.serve_connection(io, service);
         attend_to_the_end(&connection, serving, |serving| serving.graceful_shutdown()).await;
     }
 }
