@@ -25,6 +25,8 @@ use http::{Method, Request, Response, StatusCode, request, response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use std::error::Error;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -276,9 +278,19 @@ fn stop(now: &Snapshot, stopped: Stopped) -> End {
             refusal.body = Some(body_fault(now, refused));
             refusal.into()
         }
+        Stopped::Gone(error) if is_malformed(&*error) => {
+            Refusal::new(Reason::BadRequest, "the body's chunks are malformed").into()
+        }
         Stopped::Gone(_) => End::Gone,
         Stopped::Overload => Refusal::new(Reason::Overload, "too many bytes wait for their verdict").into(),
     }
+}
+
+/// Whether a body broke off because it cannot be parsed, not because its sender is gone: hyper's decoder of chunks says
+/// so with an I/O error of its own.
+fn is_malformed(error: &(dyn Error + 'static)) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 /// The service has acted, so this is no refusal of the request: the caller must not send it again.
@@ -334,4 +346,4 @@ impl std::fmt::Display for Gone {
     }
 }
 
-impl std::error::Error for Gone {}
+impl Error for Gone {}
