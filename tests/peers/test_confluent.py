@@ -70,5 +70,5 @@ def test_a_schema_id_in_a_kafka_header_is_no_framing_of_http(caller, service, re
     assert body == orders.datum(17, orders.order())
     answer = caller().post("/v1/orders", content=body)
     assert (answer.status_code, answer.json()["code"]) == (415, "framing_invalid")
-    assert "Confluent or SingleObject" in answer.json()["detail"]
+    assert "Confluent (00 and the schema's id in four bytes) or SingleObject" in answer.json()["detail"]
     assert service.saw() == []
