@@ -276,7 +276,6 @@ mod tests {
     use super::*;
     use crate::telemetry::record::tests::{passed, refused};
     use crate::telemetry::{DecisionLog, DecisionSettings};
-    use std::time::Instant;
 
     fn teller() -> (Teller, DecisionLog) {
         let metrics = Arc::new(Metrics::new());
@@ -354,24 +353,5 @@ mod tests {
         let peers = page.lines().filter(|line| line.starts_with("avrogate_authorizations_total{")).count();
         assert_eq!(peers, labels::NAMES_MAX + 1);
         assert!(page.contains(r#"avrogate_label_overflow_total{label="peer"} 1"#));
-    }
-
-    /// `cargo test --release --lib telemetry::teller -- --ignored --nocapture` shows the time of one.
-    #[test]
-    #[ignore = "measures"]
-    fn cost_of_a_passed_request() {
-        let (teller, _log) = teller();
-        let record = passed();
-        teller.tell(&record);
-        let rounds = 1_000_000;
-        for (what, cost) in [
-            ("clone", (&|| drop(std::hint::black_box(record.clone()))) as &dyn Fn()),
-            ("count", &|| teller.count(std::hint::black_box(&record))),
-            ("tell", &|| teller.tell(std::hint::black_box(&record))),
-        ] {
-            let begin = Instant::now();
-            (0..rounds).for_each(|_| cost());
-            println!("{what}: {} ns", begin.elapsed().as_nanos() / rounds);
-        }
     }
 }
