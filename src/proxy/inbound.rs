@@ -232,6 +232,9 @@ async fn forward(
         Ok(Ok(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Err(Refusal::new(Reason::ServiceFailed, "the service changed the protocol unasked"))
         }
+        Ok(Ok(answer)) if !head::is_plainly_framed(answer.headers()) => {
+            Err(Refusal::new(Reason::ServiceFailed, "the answer's Transfer-Encoding is not `chunked` alone"))
+        }
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(Unanswered::Unreachable(error))) => {
             Err(Refusal::new(Reason::ServiceUnreachable, format!("no connection to the service: {error}")))
