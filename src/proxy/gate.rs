@@ -81,6 +81,8 @@ pub(crate) enum Stopped {
     Gone(Box<dyn Error + Send + Sync>),
     /// The process holds as many bytes as it may.
     Overload,
+    /// It did not end in time.
+    Late,
 }
 
 impl<B> Gate<B>
@@ -307,6 +309,7 @@ impl fmt::Display for Stopped {
             Self::Refused(refused) => write!(f, "{}: {}", refused.reason, refused.detail),
             Self::Gone(error) => write!(f, "the sender broke off: {error}"),
             Self::Overload => f.write_str("the process holds as many bytes as it may"),
+            Self::Late => f.write_str("it did not end in time"),
         }
     }
 }

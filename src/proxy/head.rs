@@ -61,7 +61,7 @@ pub(crate) fn check(head: &request::Parts, limits: HeadLimits) -> Result<Target<
     if head.headers.contains_key(UPGRADE) || names_token(&head.headers, "upgrade") {
         return Err(Refusal::new(Reason::UpgradeRefused, "the request asks to change the protocol"));
     }
-    check_transfer_encoding(head)?;
+    check_transfer_encoding(&head.headers)?;
     check_expect(&head.headers)?;
     let authority = authority(head)?;
     let Some(path_and_query) = head.uri.path_and_query() else {
@@ -86,18 +86,22 @@ fn check_size(headers: &HeaderMap, limits: HeadLimits) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The only transfer coding is one final `chunked`, written plainly: anything else is read differently by someone.
-fn check_transfer_encoding(head: &request::Parts) -> Result<(), Refusal> {
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    let fine = match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        _ => false,
-    };
-    if fine {
+fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    if is_plainly_framed(headers) {
         Ok(())
     } else {
         Err(Refusal::new(Reason::TransferCodingRefused, "Transfer-Encoding is not `chunked` alone"))
+    }
+}
+
+/// Whether the only transfer coding, if any, is one final `chunked`, written plainly: anything else is read differently by
+/// someone.
+pub(crate) fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     let mut told = Told::begin(&connection, &now, &head);
     let mut body = Some(body);
     match pass(&connection, &now, &head, &mut body, &mut told).await {
-        Ok((head, answer)) => Ok(told.passes(&head, answer)),
+        Ok(Passed { head, answer, by }) => Ok(told.passes(&head, answer, by)),
         Err(End::Gone) => {
             told.gone();
             Err(Gone)
@@ -66,6 +66,13 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
 #[derive(Debug)]
 pub(crate) struct Gone;
 
+/// What the caller gets of a request that passes, and when it must be over.
+struct Passed {
+    head: response::Parts,
+    answer: Gate<Answer>,
+    by: Instant,
+}
+
 /// Why a request does not pass.
 enum End {
     Refused(Box<Refusal>),
@@ -79,7 +86,7 @@ async fn pass(
     head: &request::Parts,
     body: &mut Option<Incoming>,
     told: &mut Told,
-) -> Result<(response::Parts, Gate<Answer>), End> {
+) -> Result<Passed, End> {
     let limits = &connection.worker.limits;
     let target = head::check(head, limits.head)?;
 
@@ -119,13 +126,15 @@ async fn pass(
     let mut gate = answer_gate(connection, now, route, &head.method, &answer_head, answer)?;
     told.relays(gate.report());
     match timeout_at(deadline, gate.first_release()).await {
-        Ok(Ok(())) => Ok((answer_head, gate)),
+        Ok(Ok(())) => Ok(Passed { head: answer_head, answer: gate, by: deadline }),
         Ok(Err(Stopped::Refused(refused))) => Err(answer_refusal(now, refused).into()),
         Ok(Err(Stopped::Gone(error))) => Err(service_failed(&error).into()),
         Ok(Err(Stopped::Overload)) => {
             Err(Refusal::new(Reason::AnswerInvalid, "no memory is left to judge the answer").into())
         }
-        Err(_) => Err(Refusal::new(Reason::ServiceTimeout, "the service did not finish its answer in time").into()),
+        Ok(Err(Stopped::Late)) | Err(_) => {
+            Err(Refusal::new(Reason::ServiceTimeout, "the service did not finish its answer in time").into())
+        }
     }
 }
 
@@ -223,6 +232,9 @@ async fn forward(
         Ok(Ok(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Err(Refusal::new(Reason::ServiceFailed, "the service changed the protocol unasked"))
         }
+        Ok(Ok(answer)) if !head::is_plainly_framed(answer.headers()) => {
+            Err(Refusal::new(Reason::ServiceFailed, "the answer's Transfer-Encoding is not `chunked` alone"))
+        }
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(Unanswered::Unreachable(error))) => {
             Err(Refusal::new(Reason::ServiceUnreachable, format!("no connection to the service: {error}")))
@@ -283,6 +295,7 @@ fn stop(now: &Snapshot, stopped: Stopped) -> End {
         }
         Stopped::Gone(_) => End::Gone,
         Stopped::Overload => Refusal::new(Reason::Overload, "too many bytes wait for their verdict").into(),
+        Stopped::Late => Refusal::new(Reason::BodyTimeout, "the body did not end in time").into(),
     }
 }
 

@@ -6,8 +6,10 @@ use super::service::Answer;
 use super::told::Told;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The body of every answer.
 #[derive(Debug)]
@@ -21,8 +23,15 @@ pub(crate) struct Reply {
 enum ReplyBody {
     /// Our own words.
     Own(Option<Bytes>),
-    /// The service's, behind the gate.
-    Service(Gate<Answer>),
+    /// The service's, behind the gate, and when it must be over.
+    Service(Gate<Answer>, Deadline),
+}
+
+/// A time, and the timer that is set once somebody waits.
+#[derive(Debug)]
+struct Deadline {
+    at: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Reply {
@@ -32,15 +41,21 @@ impl Reply {
         Self { body: ReplyBody::Own(body), told: Some(told) }
     }
 
-    /// The service's answer.
-    pub(crate) fn service(body: Gate<Answer>, told: Told) -> Self {
-        Self { body: ReplyBody::Service(body), told: Some(told) }
+    /// The service's answer, which must be over by this time.
+    pub(crate) fn service(body: Gate<Answer>, by: Instant, told: Told) -> Self {
+        Self { body: ReplyBody::Service(body, Deadline { at: by, timer: None }), told: Some(told) }
     }
 
     fn ended(&mut self) {
         if let Some(told) = self.told.take() {
             told.ended();
         }
+    }
+}
+
+impl Deadline {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.timer.get_or_insert_with(|| Box::pin(sleep_until(self.at))).as_mut().poll(cx)
     }
 }
 
@@ -51,7 +66,13 @@ impl Body for Reply {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Stopped>>> {
         let frame = match &mut self.body {
             ReplyBody::Own(body) => body.take().map(|body| Ok(Frame::data(body))),
-            ReplyBody::Service(gate) => ready!(Pin::new(gate).poll_frame(cx)),
+            ReplyBody::Service(gate, deadline) => match Pin::new(gate).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    ready!(deadline.poll(cx));
+                    Some(Err(Stopped::Late))
+                }
+            },
         };
         match &frame {
             Some(Ok(_)) => {}
@@ -68,14 +89,14 @@ impl Body for Reply {
     fn is_end_stream(&self) -> bool {
         match &self.body {
             ReplyBody::Own(body) => body.is_none(),
-            ReplyBody::Service(gate) => gate.is_end_stream(),
+            ReplyBody::Service(gate, _) => gate.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             ReplyBody::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
-            ReplyBody::Service(gate) => gate.size_hint(),
+            ReplyBody::Service(gate, _) => gate.size_hint(),
         }
     }
 }

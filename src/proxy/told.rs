@@ -129,13 +129,13 @@ impl Told {
         self.0.record.phases.forward = since.elapsed();
     }
 
-    /// The answer to a request that passed. Told when the answer is over.
-    pub(crate) fn passes(mut self, head: &response::Parts, answer: Gate<Answer>) -> Response<Reply> {
+    /// The answer to a request that passed, which must be over by a time. Told when it is.
+    pub(crate) fn passes(mut self, head: &response::Parts, answer: Gate<Answer>, by: Instant) -> Response<Reply> {
         self.0.record.outcome = Outcome::Passed;
         self.0.record.status = Some(head.status.as_u16());
         let grpc_status = head.headers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
         self.0.record.grpc_status = grpc_status;
-        head::to_caller(head, Reply::service(answer, self))
+        head::to_caller(head, Reply::service(answer, by, self))
     }
 
     /// The answer to a request that did not pass. Told when the answer is over.
@@ -164,6 +164,7 @@ impl Told {
             Stopped::Refused(_) => (Outcome::Refused, Some(Reason::AnswerInvalid)),
             Stopped::Gone(_) => (Outcome::Failed, Some(Reason::ServiceFailed)),
             Stopped::Overload => (Outcome::Refused, Some(Reason::Overload)),
+            Stopped::Late => (Outcome::Failed, Some(Reason::ServiceTimeout)),
         };
         self.0.tell();
     }

@@ -14,9 +14,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 /// The double.
@@ -366,8 +367,10 @@ impl H1 {
 }
 
 fn unfinished(body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n", body.len());
-    [head.as_bytes(), body, b"\r\n"].concat()
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    // An empty chunk would be the last.
+    let size = if body.is_empty() { String::new() } else { format!("{:x}\r\n", body.len()) };
+    [head.as_bytes(), size.as_bytes(), body, if body.is_empty() { b"" } else { b"\r\n" }].concat()
 }
 
 async fn serve_h2(stream: TcpStream, connection: usize, log: Arc<Log>) {
@@ -413,7 +416,15 @@ async fn answer_h2(
             Body::whole(body)
         }
         Answer::Stalls(body) => Body::of(vec![Step::Data(body), Step::Never]),
-        Answer::Dies(body) => Body::of(vec![Step::Data(body), Step::Break]),
+        Answer::Dies(body) => {
+            // h2 forgets what it has not written yet when a stream is reset.
+            let (dies, when) = oneshot::channel();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let _ = dies.send(());
+            });
+            Body::of(vec![Step::Data(body), Step::Wait(when), Step::Break])
+        }
         Answer::HangsUp => return Err("hangs up"),
         Answer::Silent | Answer::Held(_) => {
             tokio::time::sleep(DEADLINE * 2).await;
