@@ -1,9 +1,9 @@
 //! The machine that runs a [`Program`] over one piece of input after the other.
 //!
-//! It knows two ways. `step` takes any operation as the rules have it and says why it cannot. `run` first looks whether
-//! the operation is of the usual sort and lies whole in the input, as nearly all do: then a few instructions do, and
-//! nothing can go wrong. All that it is not sure of, it leaves to `step`. So a shortcut may be added or removed freely,
-//! and must never refuse; a rule is changed in `step`, and in the slow validator of `reference.rs` with it.
+//! It knows two ways. `step` takes any operation as the rules have it and says why it cannot. `hurry` takes those that
+//! are of the usual sort and lie whole in the input, as nearly all do: then a few instructions do, and nothing can go
+//! wrong. All that it is not sure of, it leaves to `step`. So a shortcut may be added or removed freely, and never
+//! refuses; a rule is changed in `step`, and in the slow validator of `reference.rs` with it.
 //!
 //! What is clever here: numbers are never decoded unless their value is needed, and the items of an array are counted
 //! down in the frame that the operation works on.
@@ -115,100 +115,116 @@ impl Machine {
             Err(halt) => return halt,
         };
         let mut pc = self.pc;
-        let Piece { program, input, .. } = *piece;
-        let strict = piece.limits.strict_varints;
         loop {
-            // Where the operation ends, if it is of the usual sort; those that go on elsewhere do so at once.
-            let end = match program.ops.get(pc as usize) {
-                Some(Op::String) => skip_short_ascii(input, at),
-                Some(Op::Long) => skip_short_long(input, at, strict),
-                Some(Op::Int) => skip_short_int(input, at, strict),
-                Some(Op::Skip(width)) => skip_width(input, at, *width),
-                Some(Op::Enum(symbols)) => skip_symbol(input, at, *symbols),
-                Some(Op::Boolean) => skip_boolean(input, at),
-                Some(Op::OptionalString { null }) => {
-                    optional(input, at, *null, |input, start| skip_short_ascii(input, start))
-                }
-                Some(Op::OptionalLong { null }) => {
-                    optional(input, at, *null, |input, start| skip_short_long(input, start, strict))
-                }
-                Some(Op::OptionalInt { null }) => {
-                    optional(input, at, *null, |input, start| skip_short_int(input, start, strict))
-                }
-                Some(Op::OptionalSkip { null, width }) => {
-                    optional(input, at, *null, |input, start| skip_width(input, start, u64::from(*width)))
-                }
-                Some(Op::OptionalEnum { null, symbols }) => {
-                    optional(input, at, *null, |input, start| skip_symbol(input, start, *symbols))
-                }
-                Some(Op::OptionalBoolean { null }) => optional(input, at, *null, skip_boolean),
-                Some(Op::OptionalCall { null, target, levels }) => match input.get(at) {
-                    Some(index) if *index == *null => Some(at + 1),
-                    Some(index) if *index == *null ^ 2 && u32::from(*levels) <= self.room => {
-                        self.call(pc, *levels);
-                        at += 1;
-                        pc = *target;
-                        continue;
-                    }
-                    _ => None,
-                },
-                Some(Op::Optional { null, end }) => match input.get(at) {
-                    Some(index) if *index == *null => {
-                        at += 1;
-                        pc = *end;
-                        continue;
-                    }
-                    Some(index) if *index == *null ^ 2 => Some(at + 1),
-                    _ => None,
-                },
-                Some(Op::Call { target, levels }) if u32::from(*levels) <= self.room => {
-                    self.call(pc, *levels);
-                    pc = *target;
-                    continue;
-                }
-                Some(Op::Return) => match self.calls.pop() {
-                    Some(call) => {
-                        self.room = call.room;
-                        pc = call.pc + 1;
-                        continue;
-                    }
-                    None => return Halt::Done(at),
-                },
-                Some(Op::Jump(to)) => {
-                    pc = *to;
-                    continue;
-                }
-                Some(Op::Depth { levels }) if *levels <= self.room => Some(at),
-                Some(Op::Next { body }) => {
-                    self.block.left -= 1;
-                    if self.block.left > 0 {
-                        pc = *body;
-                        continue;
-                    }
-                    Some(at)
-                }
-                Some(Op::Open { block, levels }) if input.get(at) == Some(&0) && u32::from(*levels) <= self.room => {
-                    // Empty, so it need not open.
-                    at += 1;
-                    pc = *block + 1;
-                    continue;
-                }
-                Some(Op::Block { .. }) if input.get(at) == Some(&0) && !self.block.sized => {
-                    self.close();
-                    Some(at + 1)
-                }
-                _ => None,
+            let rest = piece.input.get(at..).unwrap_or_default();
+            let left;
+            (pc, left) = if piece.limits.strict_varints {
+                self.hurry::<true>(piece.program, pc, rest)
+            } else {
+                self.hurry::<false>(piece.program, pc, rest)
             };
-            if let Some(end) = end {
-                at = end;
-                pc += 1;
-                continue;
-            }
+            at = piece.input.len() - left;
             match self.step(piece, pc, at) {
                 Ok(next) => (pc, at) = next,
                 Err(halt) => return halt,
             }
         }
+    }
+
+    /// Takes operations as long as each is of the usual sort and lies whole in the input; where that ends, and how many
+    /// bytes are left there. Calls nothing that is not laid out in it, so that all it works on stays in registers.
+    #[inline(never)]
+    fn hurry<const STRICT: bool>(&mut self, program: &Program, mut pc: Pc, mut rest: &[u8]) -> (Pc, usize) {
+        while let Some(op) = program.ops.get(pc as usize) {
+            // What is left behind the operation, if it can be taken; one that goes on elsewhere does so at once.
+            let behind = match *op {
+                Op::String => skip_short_ascii(rest),
+                Op::Long => skip_short_long::<STRICT>(rest),
+                Op::Int => skip_short_int::<STRICT>(rest),
+                Op::Skip(width) => skip_width(rest, width),
+                Op::Enum(symbols) => skip_symbol(rest, symbols),
+                Op::Boolean => skip_boolean(rest),
+                Op::OptionalString { null } => optional(rest, null, skip_short_ascii),
+                Op::OptionalLong { null } => optional(rest, null, skip_short_long::<STRICT>),
+                Op::OptionalInt { null } => optional(rest, null, skip_short_int::<STRICT>),
+                Op::OptionalSkip { null, width } => optional(rest, null, |rest| skip_width(rest, width.into())),
+                Op::OptionalEnum { null, symbols } => optional(rest, null, |rest| skip_symbol(rest, symbols)),
+                Op::OptionalBoolean { null } => optional(rest, null, skip_boolean),
+                Op::OptionalCall { null, target, levels } => match rest.split_first() {
+                    Some((index, rest)) if *index == null => Some(rest),
+                    Some((index, behind)) if *index == null ^ 2 && self.call_quickly(pc, levels) => {
+                        rest = behind;
+                        pc = target;
+                        continue;
+                    }
+                    _ => None,
+                },
+                Op::Optional { null, end } => match rest.split_first() {
+                    Some((index, behind)) if *index == null => {
+                        rest = behind;
+                        pc = end;
+                        continue;
+                    }
+                    Some((index, rest)) if *index == null ^ 2 => Some(rest),
+                    _ => None,
+                },
+                Op::Call { target, levels } if self.call_quickly(pc, levels) => {
+                    pc = target;
+                    continue;
+                }
+                Op::Return => match self.calls.pop() {
+                    Some(call) => {
+                        self.room = call.room;
+                        pc = call.pc + 1;
+                        continue;
+                    }
+                    None => None,
+                },
+                Op::Jump(to) => {
+                    pc = to;
+                    continue;
+                }
+                Op::Depth { levels } if levels <= self.room => Some(rest),
+                Op::Next { body } => {
+                    self.block.left -= 1;
+                    if self.block.left > 0 {
+                        pc = body;
+                        continue;
+                    }
+                    Some(rest)
+                }
+                Op::Open { block, levels } => match rest {
+                    // Empty, so it need not open.
+                    [0, behind @ ..] if u32::from(levels) <= self.room => {
+                        rest = behind;
+                        pc = block + 1;
+                        continue;
+                    }
+                    _ => None,
+                },
+                Op::Block { .. } => match rest {
+                    [0, rest @ ..] if !self.block.sized => {
+                        self.close();
+                        Some(rest)
+                    }
+                    _ => None,
+                },
+                Op::Call { .. }
+                | Op::Depth { .. }
+                | Op::Bytes
+                | Op::OptionalBytes { .. }
+                | Op::Union { .. }
+                | Op::LongRun
+                | Op::IntRun
+                | Op::BooleanRun
+                | Op::SkipRun(_)
+                | Op::StringRun { .. } => None,
+            };
+            let Some(behind) = behind else { break };
+            rest = behind;
+            pc += 1;
+        }
+        (pc, rest.len())
     }
 
     /// Runs until an operation begins at or behind a position of the input: `Ok` with where it does.
@@ -356,8 +372,8 @@ impl Machine {
                 next = behind_one + 1;
                 let mut at = at;
                 while self.block.left > 0 {
-                    at = match skip_short_ascii(input, at) {
-                        Some(end) => end,
+                    at = match input.get(at..).and_then(skip_short_ascii) {
+                        Some(behind) => input.len() - behind.len(),
                         None => self.text(piece, pc, behind_one, at, at)?,
                     };
                     self.block.left -= 1;
@@ -408,11 +424,11 @@ impl Machine {
     /// So many bytes of any value from `start` on. Should they be cut, the program goes on at `next` behind them.
     #[inline]
     fn skip(&mut self, piece: &Piece<'_>, pc: Pc, next: Pc, start: usize, length: u64) -> Result<usize, Halt> {
-        if let Some(end) = skip_width(piece.input, start, length) {
-            return Ok(end);
+        let here = (piece.input.len() - start) as u64;
+        if length <= here {
+            return Ok(piece.input.len() - usize::try_from(here - length).unwrap_or(0));
         }
-        let here = piece.input.len() - start;
-        self.payload = Payload::Skip(length - here as u64);
+        self.payload = Payload::Skip(length - here);
         (self.payload_pc, self.payload_at, self.pc) = (pc, piece.base + start as u64, next);
         Err(Halt::Short(piece.input.len()))
     }
@@ -440,6 +456,16 @@ impl Machine {
     /// Whether so many records, arrays and maps may open at a position.
     fn may_open(&self, levels: u32, at: usize) -> Result<(), Halt> {
         if levels <= self.room { Ok(()) } else { Err(Halt::Fault(Fault::DepthExceeded, at)) }
+    }
+
+    /// Opens a call, if there is room for it, and for its frame.
+    #[inline(always)]
+    fn call_quickly(&mut self, pc: Pc, levels: u16) -> bool {
+        let is_fine = u32::from(levels) <= self.room && self.calls.len() < self.calls.capacity();
+        if is_fine {
+            self.call(pc, levels);
+        }
+        is_fine
     }
 
     /// Opens a call, for which there is room.
@@ -540,34 +566,35 @@ fn read_length(input: &[u8], at: usize, strict: bool) -> Result<(u64, usize), St
     Ok((length, end))
 }
 
-/// Where an optional value ends that is null, or that `present` takes.
+/// What is left behind an optional value that is null, or that `present` takes.
 #[inline(always)]
-fn optional(input: &[u8], at: usize, null: u8, present: impl FnOnce(&[u8], usize) -> Option<usize>) -> Option<usize> {
-    let index = *input.get(at)?;
-    if index == null {
-        Some(at + 1)
-    } else if index == null ^ 2 {
-        present(input, at + 1)
-    } else {
-        None
+fn optional(rest: &[u8], null: u8, present: impl FnOnce(&[u8]) -> Option<&[u8]>) -> Option<&[u8]> {
+    match rest.split_first() {
+        Some((index, rest)) if *index == null => Some(rest),
+        Some((index, rest)) if *index == null ^ 2 => present(rest),
+        _ => None,
     }
 }
 
-/// Where so many bytes end, if they are there.
+/// What is left behind so many bytes, if they are there.
 #[inline(always)]
-fn skip_width(input: &[u8], at: usize, width: u64) -> Option<usize> {
-    let width = usize::try_from(width).ok()?;
-    if width <= input.len() - at { Some(at + width) } else { None }
+fn skip_width(rest: &[u8], width: u64) -> Option<&[u8]> {
+    rest.get(usize::try_from(width).ok()?..)
 }
 
 #[inline(always)]
-fn skip_boolean(input: &[u8], at: usize) -> Option<usize> {
-    if *input.get(at)? <= 1 { Some(at + 1) } else { None }
+fn skip_boolean(rest: &[u8]) -> Option<&[u8]> {
+    match rest {
+        [0 | 1, rest @ ..] => Some(rest),
+        _ => None,
+    }
 }
 
-/// Where an enum's index ends, if it is one byte and one of so many.
+/// What is left behind an enum's index, if it is one byte and one of so many.
 #[inline(always)]
-fn skip_symbol(input: &[u8], at: usize, symbols: u32) -> Option<usize> {
-    let index = *input.get(at)?;
-    if index & 0x81 == 0 && u32::from(index >> 1) < symbols { Some(at + 1) } else { None }
+fn skip_symbol(rest: &[u8], symbols: u32) -> Option<&[u8]> {
+    match rest.split_first() {
+        Some((index, rest)) if index & 0x81 == 0 && u32::from(index >> 1) < symbols => Some(rest),
+        _ => None,
+    }
 }

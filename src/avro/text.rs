@@ -9,20 +9,21 @@ pub(super) fn is_utf8(text: &[u8]) -> bool {
 /// Texts of one length byte are at most this long.
 const SHORT: usize = 63;
 
-/// Where the text ends whose length begins at `at`, if it is short, ASCII and whole, as most text in records is. What
-/// else it may be, [`is_utf8`] finds out.
+/// What is left behind a text with its length, if it is short, ASCII and whole, as most text in records is. What else
+/// it may be, [`is_utf8`] finds out.
 #[inline(always)]
-pub(super) fn skip_short_ascii(input: &[u8], at: usize) -> Option<usize> {
-    let (length, rest) = input.get(at..)?.split_first()?;
+pub(super) fn skip_short_ascii(rest: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = rest.split_first()?;
     if length & 0x81 != 0 {
         return None; // more bytes of length, or a negative one
     }
     let length = usize::from(length >> 1);
+    let behind = rest.get(length..)?;
     let is_ascii = match rest.first_chunk::<32>() {
         Some(window) if length <= 32 => is_ascii_up_to(window, length),
         _ => is_short_ascii(rest.get(..length)?),
     };
-    is_ascii.then_some(at + 1 + length)
+    is_ascii.then_some(behind)
 }
 
 /// The high bits of the first so many bytes of 32.
@@ -125,22 +126,18 @@ mod tests {
     fn check_short(text: &[u8]) {
         let Ok(length @ 0..=63) = u8::try_from(text.len()) else { return };
         for behind in [&[][..], &[0xff], &[0x80; 40]] {
-            let input = [b"?", &[length * 2][..], text, behind].concat();
-            let end = text.is_ascii().then_some(2 + text.len());
-            assert_eq!(skip_short_ascii(&input, 1), end, "{text:02x?} before {} bytes", behind.len());
-            assert_eq!(
-                skip_short_ascii(&input[..input.len() - behind.len() - usize::from(length > 0)], 1),
-                end.filter(|_| length == 0)
-            );
+            let input = [&[length * 2], text, behind].concat();
+            assert_eq!(skip_short_ascii(&input), text.is_ascii().then_some(behind), "{text:02x?}");
+            assert_eq!(skip_short_ascii(&input[..text.len()]), None, "{text:02x?}");
         }
     }
 
     #[test]
     fn only_short_lengths_have_a_short_way() {
         for input in [&[][..], &[0x80, 0x01], &[0x01], &[0x7f], &[0x80]] {
-            assert_eq!(skip_short_ascii(input, 0), None);
+            assert_eq!(skip_short_ascii(input), None);
         }
-        assert_eq!(skip_short_ascii(&[0x00], 0), Some(1));
+        assert_eq!(skip_short_ascii(&[0]), Some(&[][..]));
     }
 
     #[test]

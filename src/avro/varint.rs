@@ -18,49 +18,45 @@ pub(super) enum Stop {
 /// The high bits of eight bytes.
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// Where the long at `at` ends, if that is seen at a glance: it has at most eight bytes and eight are there, or one.
+/// What is left behind a long, if its end is seen at a glance: among eight bytes, or the only one.
 #[inline(always)]
-pub(super) fn skip_short_long(input: &[u8], at: usize, strict: bool) -> Option<usize> {
-    let rest = input.get(at..)?;
+pub(super) fn skip_short_long<const STRICT: bool>(rest: &[u8]) -> Option<&[u8]> {
     match rest.first_chunk::<8>() {
-        Some(eight) if !strict => {
-            let ends = !u64::from_le_bytes(*eight) & HIGH;
-            if ends == 0 { None } else { Some(at + (ends.trailing_zeros() / 8) as usize + 1) }
-        }
-        _ => {
-            if *rest.first()? < 0x80 {
-                Some(at + 1)
-            } else {
-                None
-            }
-        }
+        Some(eight) if !STRICT => match !u64::from_le_bytes(*eight) & HIGH {
+            0 => None,
+            ends => rest.get((ends.trailing_zeros() / 8) as usize + 1..),
+        },
+        _ => skip_one_byte(rest),
     }
 }
 
-/// Where the int at `at` ends, if that is seen at a glance: it has at most four bytes and four are there, or one.
+/// What is left behind an int, if its end is seen at a glance: among four bytes, or the only one.
 #[inline(always)]
-pub(super) fn skip_short_int(input: &[u8], at: usize, strict: bool) -> Option<usize> {
-    let rest = input.get(at..)?;
+pub(super) fn skip_short_int<const STRICT: bool>(rest: &[u8]) -> Option<&[u8]> {
     match rest.first_chunk::<4>() {
-        Some(four) if !strict => {
-            let ends = !u32::from_le_bytes(*four) & 0x8080_8080;
-            if ends == 0 { None } else { Some(at + (ends.trailing_zeros() / 8) as usize + 1) }
-        }
-        _ => {
-            if *rest.first()? < 0x80 {
-                Some(at + 1)
-            } else {
-                None
-            }
-        }
+        Some(four) if !STRICT => match !u32::from_le_bytes(*four) & 0x8080_8080 {
+            0 => None,
+            ends => rest.get((ends.trailing_zeros() / 8) as usize + 1..),
+        },
+        _ => skip_one_byte(rest),
+    }
+}
+
+/// What is left behind a number of one byte.
+#[inline(always)]
+fn skip_one_byte(rest: &[u8]) -> Option<&[u8]> {
+    match rest {
+        [..0x80, rest @ ..] => Some(rest),
+        _ => None,
     }
 }
 
 /// Where the long at `at` ends.
 #[inline]
 pub(super) fn skip_long(input: &[u8], at: usize, strict: bool) -> Result<usize, Stop> {
-    match skip_short_long(input, at, strict) {
-        Some(end) => Ok(end),
+    let rest = input.get(at..).unwrap_or_default();
+    match if strict { skip_short_long::<true>(rest) } else { skip_short_long::<false>(rest) } {
+        Some(behind) => Ok(input.len() - behind.len()),
         None => read_varint(input, at, strict).map(|(_, end)| end),
     }
 }
@@ -101,8 +97,9 @@ pub(super) fn read_long(input: &[u8], at: usize, strict: bool) -> Result<(i64, u
 /// Where the int at `at` ends.
 #[inline]
 pub(super) fn skip_int(input: &[u8], at: usize, strict: bool) -> Result<usize, Stop> {
-    match skip_short_int(input, at, strict) {
-        Some(end) => Ok(end),
+    let rest = input.get(at..).unwrap_or_default();
+    match if strict { skip_short_int::<true>(rest) } else { skip_short_int::<false>(rest) } {
+        Some(behind) => Ok(input.len() - behind.len()),
         None => read_int_of_many(input, at, strict).map(|(_, end)| end),
     }
 }
