@@ -9,13 +9,13 @@
 //! before a byte reaches the service; and whether the answer is, before a byte reaches the caller. Whatever comes of it
 //! ends in one [`Record`](crate::telemetry::Record).
 
+use super::connection::Connection;
 use super::gate::{Gate, Judge, Stopped};
 use super::head::{self, Added};
 use super::refusal::{BodyFault, Refusal};
 use super::reply::Reply;
 use super::service::{Answer, Unanswered};
 use super::told::Told;
-use super::worker::Connection;
 use crate::control::Snapshot;
 use crate::policy::{BodyRule, Decision, Mode, Permit, Route};
 use crate::reason::Reason;
@@ -47,7 +47,10 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     let mut told = Told::begin(&connection, &now, &head);
     let mut body = Some(body);
     match pass(&connection, &now, &head, &mut body, &mut told).await {
-        Ok(Passed { head, answer, by }) => Ok(told.passes(&head, answer, by)),
+        Ok(Passed { head, answer, by }) => {
+            told.passes(&head);
+            Ok(head::to_caller(&head, Reply::service(answer, by, told)))
+        }
         Err(End::Gone) => {
             told.gone();
             Err(Gone)
@@ -57,7 +60,8 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
                 drain(unread, &head);
             }
             let answer = if head::is_grpc(&head.headers) { refusal.grpc() } else { refusal.problem() };
-            Ok(told.refuses(*refusal, answer))
+            told.refuses(*refusal, &answer);
+            Ok(answer.map(|body| Reply::own(body, told)))
         }
     }
 }

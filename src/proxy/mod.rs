@@ -2,6 +2,8 @@
 
 mod accept;
 mod activity;
+mod attend;
+mod connection;
 pub(crate) mod gate;
 mod head;
 mod held;
@@ -13,5 +15,6 @@ mod told;
 mod worker;
 
 pub(crate) use accept::{Channel, accept};
+pub(crate) use attend::run as run_worker;
 pub(crate) use held::HeldLedger;
-pub(crate) use worker::{Limits, Shared, run as run_worker};
+pub(crate) use worker::{Limits, Shared};

@@ -1,12 +1,10 @@
 //! What a request's way tells: the [`Record`] as it fills, told exactly once, however the request ends.
 
 use super::activity::Busy;
-use super::gate::{BodyReport, Gate, SharedReport, Stopped};
+use super::connection::Connection;
+use super::gate::{BodyReport, SharedReport, Stopped};
 use super::head;
 use super::refusal::Refusal;
-use super::reply::Reply;
-use super::service::Answer;
-use super::worker::Connection;
 use crate::control::Snapshot;
 use crate::policy::{self, Denial, Permit, Route};
 use crate::reason::Reason;
@@ -129,17 +127,16 @@ impl Told {
         self.0.record.phases.forward = since.elapsed();
     }
 
-    /// The answer to a request that passed, which must be over by a time. Told when it is.
-    pub(crate) fn passes(mut self, head: &response::Parts, answer: Gate<Answer>, by: Instant) -> Response<Reply> {
+    /// The service's answer goes to the caller. Told when it is over.
+    pub(crate) fn passes(&mut self, head: &response::Parts) {
         self.0.record.outcome = Outcome::Passed;
         self.0.record.status = Some(head.status.as_u16());
         let grpc_status = head.headers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
         self.0.record.grpc_status = grpc_status;
-        head::to_caller(head, Reply::service(answer, by, self))
     }
 
-    /// The answer to a request that did not pass. Told when the answer is over.
-    pub(crate) fn refuses(mut self, refusal: Refusal, answer: Response<Bytes>) -> Response<Reply> {
+    /// The refusal goes to the caller. Told when it is over.
+    pub(crate) fn refuses(&mut self, refusal: Refusal, answer: &Response<Bytes>) {
         let record = &mut self.0.record;
         record.outcome = match refusal.reason {
             Reason::ServiceUnreachable | Reason::ServiceFailed | Reason::ServiceTimeout => Outcome::Failed,
@@ -149,7 +146,6 @@ impl Told {
         record.detail = Some(refusal.detail);
         record.status = Some(answer.status().as_u16());
         record.grpc_status = answer.headers().contains_key("grpc-status").then(|| refusal.reason.row().grpc_status);
-        answer.map(|body| Reply::own(body, self))
     }
 
     /// The caller has its whole answer.

@@ -1,0 +1,228 @@
+//! A worker's thread: attends to its connections, each from the handshake to the end.
+
+use super::accept::Accepted;
+use super::activity::{Activity, Watched};
+use super::connection::{Connection, identity_fields};
+use super::inbound;
+use super::service::LocalExecutor;
+use super::worker::{Shared, Worker};
+use crate::identity::{HandshakeFault, PeerId, TlsParameters};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// Streams of one h2 connection at once.
+const STREAMS_MAX: u32 = 100;
+/// What a request body may have on its way into the gate, for each stream and for the connection.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// After a failed handshake, what the caller goes on sending is read and dropped within these bounds.
+const ALERT_DRAIN_BYTES_MAX: u64 = 256 << 10;
+const ALERT_DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Header fields that hyper's h1 takes when it is told nothing.
+const HYPER_FIELDS_MAX: usize = 100;
+
+/// Runs a worker on this thread until its channel closes and its connections have ended.
+pub(crate) fn run(shared: Arc<Shared>, mut accepted: mpsc::UnboundedReceiver<Accepted>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let tasks = LocalSet::new();
+    tasks.block_on(&runtime, async {
+        let worker = Rc::new(Worker::new(shared));
+        while let Some(connection) = accepted.recv().await {
+            tokio::task::spawn_local(attend(worker.clone(), connection));
+        }
+    });
+    // What is still open has until the process ends.
+    runtime.block_on(tasks);
+    Ok(())
+}
+
+/// One connection from its first byte to its last.
+async fn attend(worker: Rc<Worker>, accepted: Accepted) {
+    let Accepted { stream, address, slot: _slot } = accepted;
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "an accepted socket was lost"),
+    };
+    // Small writes go out at once; a socket that refuses the option still works.
+    let _ = stream.set_nodelay(true);
+    let snapshot = worker.snapshot();
+    let handshake = TlsAcceptor::from(snapshot.tls.config()).accept(stream).into_fallible();
+    let stream = match timeout(worker.limits.handshake_time_max, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err((error, stream))) => {
+            refuse_handshake(&worker, address, HandshakeFault::of_io(&error), &error);
+            return let_alert_arrive(stream).await;
+        }
+        Err(error) => return refuse_handshake(&worker, address, HandshakeFault::Timeout, &error),
+    };
+    let (_, tls) = stream.get_ref();
+    let Some(peer) = snapshot.tls.peer(tls) else {
+        let fault = HandshakeFault::Internal;
+        return refuse_handshake(&worker, address, fault, &"the verified leaf cannot be read");
+    };
+    let metrics = &worker.shared.metrics;
+    metrics.handshake_done(TlsParameters::of(tls));
+    let chain = tls.peer_certificates().unwrap_or_default().to_vec();
+    let own_id = snapshot.svid.id.clone();
+    let h2 = tls.alpn_protocol() == Some(b"h2");
+    drop(snapshot);
+    tracing::debug!(%address, peer = peer.id.as_ref().map_or("none", PeerId::as_str), h2, "connection open");
+    metrics.connections.inc();
+    metrics.connections_open.inc();
+    let identity_fields = identity_fields(&peer, own_id.as_str());
+    let activity = Rc::new(Activity::new(!h2));
+    let connection = Rc::new(Connection { worker: worker.clone(), peer, chain, identity_fields, activity });
+    converse(connection, stream, h2).await;
+    metrics.connections_open.dec();
+}
+
+/// After a failed handshake, reads and drops what the caller has sent. In TLS 1.3 it sends its request before it hears
+/// of the alert, and closing a socket with unread bytes resets it: the caller would see a reset and not the alert, the
+/// only thing that tells it why.
+async fn let_alert_arrive(mut stream: TcpStream) {
+    let unread = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(ALERT_DRAIN_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    // Whether it has hung up or goes on sending: this was all that could be done.
+    let _ = timeout(ALERT_DRAIN_TIME_MAX, unread).await;
+}
+
+/// Serves requests until the caller, a limit or the end of the process ends the connection.
+async fn converse(connection: Rc<Connection>, stream: TlsStream<TcpStream>, h2: bool) {
+    let limits = connection.worker.limits;
+    let io = TokioIo::new(Watched::new(stream, connection.activity.clone()));
+    let caller = connection.clone();
+    let service = service_fn(move |request| inbound::serve(caller.clone(), request));
+    if h2 {
+        let serving = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(u32::try_from(limits.head.bytes_max).unwrap_or(u32::MAX))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(limits.idle_time_max.min(Duration::from_secs(60)))
+            .serve_connection(io, service);
+        attend_to_the_end(&connection, serving, |serving| serving.graceful_shutdown()).await;
+    } else {
+        let mut builder = http1::Builder::new();
+        // No pipeline_flush: with it, an answer that ends the connection waits for unread bytes, and is lost.
+        builder.max_header_size(limits.head.bytes_max);
+        // Up to its own limit hyper parses fields on the stack; the check of the head sees to a lower one.
+        if limits.head.fields_max > HYPER_FIELDS_MAX {
+            builder.max_headers(limits.head.fields_max);
+        }
+        let serving = builder.serve_connection(io, service);
+        attend_to_the_end(&connection, serving, |serving| serving.graceful_shutdown()).await;
+    }
+}
+
+/// Drives a connection. Lets it finish what has begun and then ends it when it has been idle too long, when the process
+/// drains, and when its peer is not believed any more; cuts it off when a head takes too long.
+async fn attend_to_the_end<C, E>(connection: &Connection, serving: C, shutdown: impl Fn(Pin<&mut C>))
+where
+    C: Future<Output = Result<(), E>>,
+    E: std::error::Error,
+{
+    let limits = &connection.worker.limits;
+    let mut draining = connection.worker.shared.draining.clone();
+    let mut trust = connection.worker.shared.trust.clone();
+    // What changed since the handshake's snapshot is looked at first.
+    trust.mark_changed();
+    let mut serving = pin!(serving);
+    let mut leaving = Leaving::No;
+    let mut check = pin!(sleep_until(Instant::now()));
+    loop {
+        let leave = tokio::select! {
+            biased;
+            ended = &mut serving => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection broken");
+                }
+                return;
+            }
+            () = &mut check => {
+                let now = Instant::now();
+                if leaving.is_over(now) {
+                    tracing::debug!("connection cut: it was to end");
+                    return;
+                }
+                if connection.activity.head_begun().is_some_and(|begun| begun + limits.head_time_max <= now) {
+                    tracing::debug!("connection cut: a head took too long");
+                    return;
+                }
+                let expires = now + connection.peer.not_after.duration_since(SystemTime::now()).unwrap_or_default();
+                let idle = connection.activity.idle_since().is_some_and(|since| since + limits.idle_time_max <= now);
+                let regular = now + limits.head_time_max.min(limits.idle_time_max);
+                check.as_mut().reset(leaving.next_check(regular.min(expires.max(now + SOON)), now));
+                if expires <= now || idle { Leaving::By(now + LEAVING_TIME_MAX) } else { Leaving::No }
+            }
+            changed = draining.wait_for(|draining| *draining), if leaving == Leaving::No => {
+                // The sender lives as long as the process.
+                let _ = changed;
+                Leaving::WhenDone
+            }
+            changed = trust.changed(), if leaving == Leaving::No => {
+                if changed.is_ok() && connection.is_confirmed() { Leaving::No } else { Leaving::By(Instant::now() + LEAVING_TIME_MAX) }
+            }
+        };
+        if leave != Leaving::No && leaving == Leaving::No {
+            leaving = leave;
+            shutdown(serving.as_mut());
+            check.as_mut().reset(leaving.next_check(Instant::now() + SOON, Instant::now()));
+        }
+    }
+}
+
+/// Whether a connection is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// It ends when its requests have; the process waits for it no longer than its grace period.
+    WhenDone,
+    /// It is cut at this time.
+    By(Instant),
+}
+
+/// What a connection has time for once its peer is not believed any more.
+const LEAVING_TIME_MAX: Duration = Duration::from_secs(4);
+const SOON: Duration = Duration::from_secs(1);
+
+impl Leaving {
+    fn is_over(self, now: Instant) -> bool {
+        matches!(self, Self::By(end) if end <= now)
+    }
+
+    fn next_check(self, regular: Instant, now: Instant) -> Instant {
+        match self {
+            Self::By(end) => regular.min(end.max(now)),
+            Self::No | Self::WhenDone => regular,
+        }
+    }
+}
+
+#[cold]
+fn refuse_handshake(
+    worker: &Worker,
+    address: std::net::SocketAddr,
+    fault: HandshakeFault,
+    error: &dyn std::fmt::Display,
+) {
+    worker.shared.metrics.handshake_failed(fault);
+    tracing::info!(%address, reason = fault.code(), %error, "TLS handshake failed");
+}
