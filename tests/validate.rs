@@ -97,7 +97,7 @@ fn finds_the_schema_that_a_prefix_names() {
     hex:2: valid (6 bytes, orders-value@1)
     hex:3: valid (11 bytes, orders-value@1)
     hex:4: invalid: schema id 7 is not published here (schema_unknown)
-    hex:5: invalid: the body does not begin as Confluent or SingleObject does (framing_invalid)
+    hex:5: invalid: the body does not begin as the contract wants: Confluent (00 and the schema's id in four bytes) or SingleObject (C3 01 and the schema's fingerprint in eight bytes) (framing_invalid)
     hex:6: invalid: lines[1].status: enum index 7, "com.shop.Status" has 2 symbols (enum_out_of_range, byte 13)
     "#);
     insta::assert_snapshot!(validate(files.path(), &args.replace("--hex|07", "--format|json"), b""), @r#"

@@ -112,8 +112,8 @@ async fn a_refusal_says_which_field_and_which_byte() {
                 "title": "Body does not match its schema",
                 "status": 422,
                 "code": "datum_invalid",
-                "detail": "lines[1].status: enum index 7, \"com.shop.Status\" has 5 symbols. Correct the producer: \
-                           the detail names the field and the byte of the first inconsistency.",
+                "detail": "lines[1].status: enum index 7, \"com.shop.Status\" has 5 symbols (enum_out_of_range, byte 59). \
+                           Correct the producer: the detail names the field and the byte of the first inconsistency.",
                 "fault": "enum_out_of_range",
                 "path": "lines[1].status",
                 "offset": bodies::bad_status_at(&bad),

@@ -273,13 +273,14 @@ impl<'a> Layout<'a> {
     /// An array or a map: `open`, the items' body, and the block header behind it.
     fn blocks(&mut self, item: NodeId, site: SiteId, inside: SiteId, around: u16, keyed: bool) {
         let open = self.mark();
-        self.emit(Op::Open { block: 0, around }, site);
-        let outside = self.checked.max(u32::from(around) + 1);
+        let levels = around + 1;
+        self.emit(Op::Open { block: 0, levels }, site);
+        let outside = self.checked.max(levels.into());
         let (body, items) = if keyed { self.entries(item, inside) } else { self.items(item, inside) };
         self.checked = outside;
         let block = self.mark();
         self.emit(Op::Block { body, items }, site);
-        self.patch(open, Op::Open { block, around });
+        self.patch(open, Op::Open { block, levels });
     }
 
     /// The items of an array: where they begin.
@@ -344,7 +345,7 @@ impl<'a> Layout<'a> {
         if let [first, second] = branches
             && is_null(first) != is_null(second)
         {
-            let (null, other) = if is_null(first) { (0, *second) } else { (1, *first) };
+            let (null, other) = if is_null(first) { (0, *second) } else { (2, *first) };
             return self.optional(null, other, site, around);
         }
         let first = count(self.branches.len());
@@ -388,7 +389,7 @@ impl<'a> Layout<'a> {
                 self.wanted.push(other);
                 let at = self.mark();
                 self.calls.push(at);
-                Op::OptionalCall { null, target: other.0, around }
+                Op::OptionalCall { null, target: other.0, levels: around + 1 }
             }
             _ => {
                 let at = self.mark();
@@ -407,14 +408,14 @@ impl<'a> Layout<'a> {
         self.wanted.push(id);
         let at = self.mark();
         self.calls.push(at);
-        self.emit(Op::Call { target: id.0, around }, site);
+        self.emit(Op::Call { target: id.0, levels: around + 1 }, site);
     }
 
     /// So many records are open here, unless that is known to be allowed.
-    fn depth(&mut self, records: u32, site: SiteId) {
-        if records > self.checked {
-            self.checked = records;
-            self.emit(Op::Depth { records }, site);
+    fn depth(&mut self, levels: u32, site: SiteId) {
+        if levels > self.checked {
+            self.checked = levels;
+            self.emit(Op::Depth { levels }, site);
         }
     }
 
@@ -470,9 +471,9 @@ impl<'a> Layout<'a> {
         for at in std::mem::take(&mut self.calls) {
             let start = |node: Pc| self.starts.get(&NodeId(node)).copied().unwrap_or_default();
             let op = match self.ops.get(at as usize) {
-                Some(Op::Call { target, around }) => Op::Call { target: start(*target), around: *around },
-                Some(Op::OptionalCall { null, target, around }) => {
-                    Op::OptionalCall { null: *null, target: start(*target), around: *around }
+                Some(Op::Call { target, levels }) => Op::Call { target: start(*target), levels: *levels },
+                Some(Op::OptionalCall { null, target, levels }) => {
+                    Op::OptionalCall { null: *null, target: start(*target), levels: *levels }
                 }
                 _ => continue,
             };

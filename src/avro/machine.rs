@@ -1,21 +1,26 @@
 //! The machine that runs a [`Program`] over one piece of input after the other.
 //!
+//! It knows two ways. `step` takes any operation as the rules have it and says why it cannot. `run` first looks whether
+//! the operation is of the usual sort and lies whole in the input, as nearly all do: then a few instructions do, and
+//! nothing can go wrong. All that it is not sure of, it leaves to `step`. So a shortcut may be added or removed freely,
+//! and must never refuse; a rule is changed in `step`, and in the slow validator of `reference.rs` with it.
+//!
 //! What is clever here: numbers are never decoded unless their value is needed, and the items of an array are counted
-//! down in the frame that the operation works on. Change an operation in `run` and the slow machine in `reference.rs`
-//! together.
+//! down in the frame that the operation works on.
 
 use super::limits::Limits;
 use super::program::{Items, Op, Pc, Program};
 use super::text::{CutText, is_utf8, skip_short_ascii};
-use super::varint::{Stop, read_int, read_long, skip_int, skip_long, skip_run};
+use super::varint::{Stop, read_int, read_long, skip_int, skip_long, skip_run, skip_short_int, skip_short_long};
 use super::violation::Fault;
 
 /// What the operations work on.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) pc: Pc,
-    /// Records, arrays and maps open, but for those laid out since the last call, array or map.
-    depth: u32,
+    /// How many more records, arrays and maps may open; those laid out since the last call, array or map are not
+    /// counted yet.
+    room: u32,
     items: u64,
     pub(super) calls: Vec<Call>,
     /// The arrays and maps that are open, but for the innermost, which is `block`.
@@ -31,13 +36,13 @@ pub(super) struct Machine {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub(super) pc: Pc,
-    depth: u32,
+    room: u32,
 }
 
 /// An array or a map that is open: its current block.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Block {
-    depth_before: u32,
+    room_around: u32,
     /// Items of this block that are not done.
     pub(super) left: u64,
     /// Items of this and all earlier blocks.
@@ -56,14 +61,22 @@ pub(super) enum Payload {
     Text(u64, CutText),
 }
 
+/// A piece of the input, and by what it is judged.
+#[derive(Clone, Copy)]
+pub(super) struct Piece<'a> {
+    pub(super) program: &'a Program,
+    pub(super) limits: &'a Limits,
+    pub(super) input: &'a [u8],
+    /// Where in the datum it begins.
+    pub(super) base: u64,
+}
+
 /// Why the machine stopped.
 pub(super) enum Halt {
     /// At this position more bytes are needed.
     Short(usize),
     /// The datum ended at this position.
     Done(usize),
-    /// In the carry: the cut number is done; go on in the push itself.
-    Carried(usize),
     /// What begins at this position of the input is no good.
     Fault(Fault, usize),
     /// A fault that lies before this input, at this offset of the datum.
@@ -71,10 +84,10 @@ pub(super) enum Halt {
 }
 
 impl Machine {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
             pc: 0,
-            depth: 0,
+            room: limits.depth_max,
             items: 0,
             calls: Vec::new(),
             outer: Vec::new(),
@@ -85,406 +98,374 @@ impl Machine {
         }
     }
 
-    pub(super) fn reset(&mut self) {
+    #[inline]
+    pub(super) fn reset(&mut self, limits: &Limits) {
         self.pc = 0;
-        self.depth = 0;
+        self.room = limits.depth_max;
         self.items = 0;
         self.calls.clear();
         self.outer.clear();
-        self.block = Block::default();
         self.payload = Payload::None;
     }
 
-    /// Takes what the input has of a cut payload; where the input goes on behind it.
-    fn resume(&mut self, input: &[u8]) -> Result<usize, Halt> {
-        match self.payload {
-            Payload::None => Ok(0),
-            Payload::Skip(left) => {
-                let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
-                if taken as u64 == left {
-                    self.payload = Payload::None;
-                    return Ok(taken);
-                }
-                self.payload = Payload::Skip(left - taken as u64);
-                Err(Halt::Short(taken))
-            }
-            Payload::Text(left, mut text) => {
-                let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
-                let left = left - taken as u64;
-                let fine = text.push(input.get(..taken).unwrap_or_default());
-                if !fine || (left == 0 && !text.is_whole()) {
-                    return Err(Halt::Earlier(Fault::Utf8Invalid, self.payload_at));
-                }
-                if left == 0 {
-                    self.payload = Payload::None;
-                    return Ok(taken);
-                }
-                self.payload = Payload::Text(left, text);
-                Err(Halt::Short(taken))
-            }
-        }
-    }
-
-    /// Runs until the input, the datum or all that is well ends. `base` is the input's place in the datum. In the carry,
-    /// stops at the first operation that begins at or behind `until`.
-    pub(super) fn run<const CARRIED: bool>(
-        &mut self,
-        program: &Program,
-        limits: &Limits,
-        base: u64,
-        input: &[u8],
-        until: usize,
-    ) -> Halt {
-        let mut at = match self.resume(input) {
+    /// Runs until the input, the datum or all that is well ends.
+    pub(super) fn run(&mut self, piece: &Piece<'_>) -> Halt {
+        let mut at = match self.resume(piece.input) {
             Ok(at) => at,
             Err(halt) => return halt,
         };
-        let strict = limits.strict_varints;
         let mut pc = self.pc;
-
-        // Leaves with the state as it stands before the operation.
-        macro_rules! halt {
-            ($halt:expr) => {{
-                self.pc = pc;
-                return $halt;
-            }};
-        }
-        // The value of a number's reader, or out.
-        macro_rules! number {
-            ($read:expr, $start:expr) => {
-                match $read {
-                    Ok(value) => value,
-                    Err(Stop::Short) => halt!(Halt::Short(at)),
-                    Err(Stop::Fault(fault)) => halt!(Halt::Fault(fault, $start)),
+        let Piece { program, input, .. } = *piece;
+        let strict = piece.limits.strict_varints;
+        loop {
+            // Where the operation ends, if it is of the usual sort; those that go on elsewhere do so at once.
+            let end = match program.ops.get(pc as usize) {
+                Some(Op::String) => skip_short_ascii(input, at),
+                Some(Op::Long) => skip_short_long(input, at, strict),
+                Some(Op::Int) => skip_short_int(input, at, strict),
+                Some(Op::Skip(width)) => skip_width(input, at, *width),
+                Some(Op::Enum(symbols)) => skip_symbol(input, at, *symbols),
+                Some(Op::Boolean) => skip_boolean(input, at),
+                Some(Op::OptionalString { null }) => {
+                    optional(input, at, *null, |input, start| skip_short_ascii(input, start))
                 }
-            };
-        }
-        // A length and that many bytes at `$start`; should they be cut, the program goes on at `$next` behind them.
-        macro_rules! bytes {
-            ($start:expr, $next:expr, $take:ident) => {{
-                match self.$take(base, input, at, $start, strict) {
-                    Ok(end) => at = end,
-                    Err(halt) => {
-                        if self.payload != Payload::None {
-                            self.payload_pc = pc;
-                            pc = $next;
-                        }
-                        halt!(halt);
+                Some(Op::OptionalLong { null }) => {
+                    optional(input, at, *null, |input, start| skip_short_long(input, start, strict))
+                }
+                Some(Op::OptionalInt { null }) => {
+                    optional(input, at, *null, |input, start| skip_short_int(input, start, strict))
+                }
+                Some(Op::OptionalSkip { null, width }) => {
+                    optional(input, at, *null, |input, start| skip_width(input, start, u64::from(*width)))
+                }
+                Some(Op::OptionalEnum { null, symbols }) => {
+                    optional(input, at, *null, |input, start| skip_symbol(input, start, *symbols))
+                }
+                Some(Op::OptionalBoolean { null }) => optional(input, at, *null, skip_boolean),
+                Some(Op::OptionalCall { null, target, levels }) => match input.get(at) {
+                    Some(index) if *index == *null => Some(at + 1),
+                    Some(index) if *index == *null ^ 2 && u32::from(*levels) <= self.room => {
+                        self.call(pc, *levels);
+                        at += 1;
+                        pc = *target;
+                        continue;
                     }
-                }
-            }};
-        }
-        // As `bytes`, of UTF-8.
-        macro_rules! text {
-            ($start:expr, $next:expr) => {
-                match skip_short_ascii(input, $start) {
-                    Some(end) => at = end,
-                    None => bytes!($start, $next, text),
-                }
-            };
-        }
-        // So many bytes of any value at `$start`.
-        macro_rules! skip {
-            ($start:expr, $width:expr) => {{
-                let (start, width): (usize, u64) = ($start, $width);
-                let have = (input.len() - start) as u64;
-                if width <= have {
-                    at = start + usize::try_from(width).unwrap_or(0);
-                    pc += 1;
-                } else {
-                    self.payload_pc = pc;
-                    self.payload = Payload::Skip(width - have);
-                    pc += 1;
-                    halt!(Halt::Short(input.len()));
-                }
-            }};
-        }
-        // Whether the optional value is there, and where it begins.
-        macro_rules! present {
-            ($null:expr) => {{
-                let (index, begin) = number!(read_int(input, at, strict), at);
-                if index & !1 != 0 {
-                    halt!(Halt::Fault(Fault::UnionOutOfRange, at));
-                }
-                if index == i32::from($null) {
-                    at = begin;
-                    pc += 1;
+                    _ => None,
+                },
+                Some(Op::Optional { null, end }) => match input.get(at) {
+                    Some(index) if *index == *null => {
+                        at += 1;
+                        pc = *end;
+                        continue;
+                    }
+                    Some(index) if *index == *null ^ 2 => Some(at + 1),
+                    _ => None,
+                },
+                Some(Op::Call { target, levels }) if u32::from(*levels) <= self.room => {
+                    self.call(pc, *levels);
+                    pc = *target;
                     continue;
                 }
-                begin
-            }};
-        }
-        macro_rules! symbol {
-            ($start:expr, $symbols:expr) => {{
-                let start = $start;
-                let (index, end) = number!(read_int(input, start, strict), start);
-                if u32::try_from(index).is_ok_and(|index| index < $symbols) {
-                    at = end;
-                    pc += 1;
-                } else {
-                    halt!(Halt::Fault(Fault::EnumOutOfRange, start));
-                }
-            }};
-        }
-        macro_rules! boolean {
-            ($start:expr) => {
-                match input.get($start) {
-                    Some(0 | 1) => {
-                        at = $start + 1;
-                        pc += 1;
-                    }
-                    Some(_) => halt!(Halt::Fault(Fault::BooleanInvalid, $start)),
-                    None => halt!(Halt::Short(at)),
-                }
-            };
-        }
-        macro_rules! open {
-            ($by:expr) => {{
-                let depth = self.depth.saturating_add($by);
-                if depth > limits.depth_max {
-                    halt!(Halt::Fault(Fault::DepthExceeded, at));
-                }
-                depth
-            }};
-        }
-        // Whole items of a run, as long as they lie in the input; `$one` takes the one that begins at `at`.
-        macro_rules! run {
-            ($many:expr, $one:expr) => {{
-                while self.block.left > 0 {
-                    let (end, done) = $many;
-                    at = end;
-                    self.block.left -= done;
-                    for _ in 0..self.block.left.min(8) {
-                        at = number!($one, at);
-                        self.block.left -= 1;
-                    }
-                }
-                pc += 1;
-            }};
-        }
-
-        loop {
-            if CARRIED && at >= until {
-                halt!(Halt::Carried(at));
-            }
-            let Some(op) = program.ops.get(pc as usize) else { halt!(Halt::Done(at)) };
-            match *op {
-                Op::String => {
-                    text!(at, pc + 1);
-                    pc += 1;
-                }
-                Op::OptionalString { null } => {
-                    let start = present!(null);
-                    text!(start, pc + 1);
-                    pc += 1;
-                }
-                Op::Long => {
-                    at = number!(skip_long(input, at, strict), at);
-                    pc += 1;
-                }
-                Op::OptionalLong { null } => {
-                    let start = present!(null);
-                    at = number!(skip_long(input, start, strict), start);
-                    pc += 1;
-                }
-                Op::Int => {
-                    at = number!(skip_int(input, at, strict), at);
-                    pc += 1;
-                }
-                Op::OptionalInt { null } => {
-                    let start = present!(null);
-                    at = number!(skip_int(input, start, strict), start);
-                    pc += 1;
-                }
-                Op::Skip(width) => skip!(at, width),
-                Op::OptionalSkip { null, width } => {
-                    let start = present!(null);
-                    skip!(start, u64::from(width));
-                }
-                Op::Enum(symbols) => symbol!(at, symbols),
-                Op::OptionalEnum { null, symbols } => {
-                    let start = present!(null);
-                    symbol!(start, symbols);
-                }
-                Op::Boolean => boolean!(at),
-                Op::OptionalBoolean { null } => {
-                    let start = present!(null);
-                    boolean!(start);
-                }
-                Op::Bytes => {
-                    bytes!(at, pc + 1, bytes);
-                    pc += 1;
-                }
-                Op::OptionalBytes { null } => {
-                    let start = present!(null);
-                    bytes!(start, pc + 1, bytes);
-                    pc += 1;
-                }
-                Op::Optional { null, end } => {
-                    let (index, begin) = number!(read_int(input, at, strict), at);
-                    if index & !1 != 0 {
-                        halt!(Halt::Fault(Fault::UnionOutOfRange, at));
-                    }
-                    at = begin;
-                    pc = if index == i32::from(null) { end } else { pc + 1 };
-                }
-                Op::Union { first, count } => {
-                    let (index, end) = number!(read_int(input, at, strict), at);
-                    let branch = u32::try_from(index).ok().filter(|index| *index < count);
-                    match branch.and_then(|index| program.branches.get((first + index) as usize)) {
-                        Some(branch) => pc = *branch,
-                        None => halt!(Halt::Fault(Fault::UnionOutOfRange, at)),
-                    }
-                    at = end;
-                }
-                Op::Jump(to) => pc = to,
-                Op::Depth { records } => {
-                    open!(records);
-                    pc += 1;
-                }
-                Op::OptionalCall { null, target, around } => {
-                    let start = present!(null);
-                    let depth = self.depth.saturating_add(u32::from(around) + 1);
-                    if depth > limits.depth_max {
-                        halt!(Halt::Fault(Fault::DepthExceeded, start));
-                    }
-                    at = start;
-                    self.calls.push(Call { pc, depth: self.depth });
-                    self.depth = depth;
-                    pc = target;
-                }
-                Op::Call { target, around } => {
-                    let depth = open!(u32::from(around) + 1);
-                    self.calls.push(Call { pc, depth: self.depth });
-                    self.depth = depth;
-                    pc = target;
-                }
-                Op::Return => match self.calls.pop() {
+                Some(Op::Return) => match self.calls.pop() {
                     Some(call) => {
-                        self.depth = call.depth;
+                        self.room = call.room;
                         pc = call.pc + 1;
+                        continue;
                     }
-                    None => halt!(Halt::Done(at)),
+                    None => return Halt::Done(at),
                 },
-                Op::Open { block, around } => {
-                    let depth = open!(u32::from(around) + 1);
-                    self.outer.push(self.block);
-                    self.block = Block { depth_before: self.depth, ..Block::default() };
-                    self.depth = depth;
-                    pc = block;
+                Some(Op::Jump(to)) => {
+                    pc = *to;
+                    continue;
                 }
-                Op::Next { body } => {
+                Some(Op::Depth { levels }) if *levels <= self.room => Some(at),
+                Some(Op::Next { body }) => {
                     self.block.left -= 1;
-                    pc = if self.block.left > 0 { body } else { pc + 1 };
+                    if self.block.left > 0 {
+                        pc = *body;
+                        continue;
+                    }
+                    Some(at)
                 }
-                Op::Block { body, items } => match self.header(limits, base, input, at, items) {
-                    Ok(Header::Items(end)) => {
-                        at = end;
-                        pc = if items.empty { pc } else { body };
-                    }
-                    Ok(Header::End(end)) => {
-                        at = end;
-                        self.depth = self.block.depth_before;
-                        self.block = self.outer.pop().unwrap_or_default();
-                        pc += 1;
-                    }
-                    Err(halt) => halt!(halt),
-                },
-                Op::LongRun => run!(
-                    if strict { (at, 0) } else { skip_run::<9>(input, at, self.block.left) },
-                    skip_long(input, at, strict)
-                ),
-                Op::IntRun => run!(
-                    if strict { (at, 0) } else { skip_run::<4>(input, at, self.block.left) },
-                    skip_int(input, at, strict)
-                ),
-                Op::BooleanRun => {
-                    let rest = input.get(at..).unwrap_or_default();
-                    let many = usize::try_from(self.block.left).unwrap_or(usize::MAX).min(rest.len());
-                    let run = rest.get(..many).unwrap_or_default();
-                    let fine = if run.iter().fold(0, |bits, byte| bits | byte) <= 1 {
-                        many
-                    } else {
-                        run.iter().position(|byte| *byte > 1).unwrap_or(many)
+                Some(Op::Open { block, levels }) if input.get(at) == Some(&0) && u32::from(*levels) <= self.room => {
+                    // Empty, so it need not open.
+                    at += 1;
+                    pc = *block + 1;
+                    continue;
+                }
+                Some(Op::Block { .. }) if input.get(at) == Some(&0) && !self.block.sized => {
+                    self.close();
+                    Some(at + 1)
+                }
+                _ => None,
+            };
+            if let Some(end) = end {
+                at = end;
+                pc += 1;
+                continue;
+            }
+            match self.step(piece, pc, at) {
+                Ok(next) => (pc, at) = next,
+                Err(halt) => return halt,
+            }
+        }
+    }
+
+    /// Runs until an operation begins at or behind a position of the input: `Ok` with where it does.
+    #[cold]
+    pub(super) fn creep(&mut self, piece: &Piece<'_>, until: usize) -> Result<usize, Halt> {
+        let mut at = self.resume(piece.input)?;
+        let mut pc = self.pc;
+        while at < until {
+            (pc, at) = self.step(piece, pc, at)?;
+        }
+        self.pc = pc;
+        Ok(at)
+    }
+
+    /// Takes one operation, or as much of it as the input has. What cannot go on is left as it stands before it.
+    fn step(&mut self, piece: &Piece<'_>, pc: Pc, at: usize) -> Result<(Pc, usize), Halt> {
+        let Piece { program, limits, input, base } = *piece;
+        let strict = limits.strict_varints;
+        self.pc = pc;
+        let Some(op) = program.ops.get(pc as usize) else { return Err(Halt::Done(at)) };
+        // An operation may be cut anywhere: then it begins again, at `at`.
+        let stopped = |start| move |stop| halted(stop, at, start);
+        let (op, start) = match op.optional() {
+            None => (*op, at),
+            Some((null, present)) => {
+                let (index, start) = read_int(input, at, strict).map_err(stopped(at))?;
+                if index & !1 != 0 {
+                    return Err(Halt::Fault(Fault::UnionOutOfRange, at));
+                }
+                match (index == i32::from(null >> 1), present) {
+                    (true, Op::Jump(end)) => return Ok((end, start)),
+                    (true, _) => return Ok((pc + 1, start)),
+                    (false, Op::Jump(_)) => return Ok((pc + 1, start)),
+                    (false, present) => (present, start),
+                }
+            }
+        };
+        let mut next = pc + 1;
+        let end = match op {
+            Op::Boolean => match input.get(start) {
+                Some(0 | 1) => start + 1,
+                Some(_) => return Err(Halt::Fault(Fault::BooleanInvalid, start)),
+                None => return Err(Halt::Short(at)),
+            },
+            Op::Int => skip_int(input, start, strict).map_err(stopped(start))?,
+            Op::Long => skip_long(input, start, strict).map_err(stopped(start))?,
+            Op::Enum(symbols) => {
+                let (index, end) = read_int(input, start, strict).map_err(stopped(start))?;
+                if u32::try_from(index).is_ok_and(|index| index < symbols) {
+                    end
+                } else {
+                    return Err(Halt::Fault(Fault::EnumOutOfRange, start));
+                }
+            }
+            Op::Bytes => {
+                let (length, begin) = read_length(input, start, strict).map_err(stopped(start))?;
+                self.skip(piece, pc, next, begin, length)?
+            }
+            Op::Skip(width) => self.skip(piece, pc, next, start, width)?,
+            Op::String => self.text(piece, pc, next, at, start)?,
+            Op::Union { first, count } => {
+                let (index, end) = read_int(input, start, strict).map_err(stopped(start))?;
+                let branch = u32::try_from(index).ok().filter(|index| *index < count);
+                match branch.and_then(|index| program.branches.get((first + index) as usize)) {
+                    Some(branch) => next = *branch,
+                    None => return Err(Halt::Fault(Fault::UnionOutOfRange, start)),
+                }
+                end
+            }
+            Op::Jump(to) => {
+                next = to;
+                start
+            }
+            Op::Depth { levels } => {
+                self.may_open(levels, start)?;
+                start
+            }
+            Op::Call { target, levels } => {
+                self.may_open(levels.into(), start)?;
+                self.call(pc, levels);
+                next = target;
+                start
+            }
+            Op::Return => match self.calls.pop() {
+                Some(call) => {
+                    self.room = call.room;
+                    next = call.pc + 1;
+                    start
+                }
+                None => return Err(Halt::Done(at)),
+            },
+            Op::Open { block, levels } => {
+                self.may_open(levels.into(), start)?;
+                self.outer.push(self.block);
+                self.block = Block { room_around: self.room, ..Block::default() };
+                self.room -= u32::from(levels);
+                next = block;
+                start
+            }
+            Op::Next { body } => {
+                self.block.left -= 1;
+                if self.block.left > 0 {
+                    next = body;
+                }
+                start
+            }
+            Op::Block { body, items } => match self.header(piece, at, items)? {
+                (0, end) => {
+                    self.close();
+                    end
+                }
+                (_, end) => {
+                    next = if items.empty { pc } else { body };
+                    end
+                }
+            },
+            Op::LongRun => self.numbers(
+                at,
+                |at, left| if strict { (at, 0) } else { skip_run::<9>(input, at, left) },
+                |at| skip_long(input, at, strict),
+            )?,
+            Op::IntRun => self.numbers(
+                at,
+                |at, left| if strict { (at, 0) } else { skip_run::<4>(input, at, left) },
+                |at| skip_int(input, at, strict),
+            )?,
+            Op::BooleanRun => {
+                let rest = input.get(at..).unwrap_or_default();
+                let many = usize::try_from(self.block.left).unwrap_or(usize::MAX).min(rest.len());
+                let run = rest.get(..many).unwrap_or_default();
+                let is_fine = run.iter().fold(0, |bits, byte| bits | byte) <= 1;
+                let fine = if is_fine { many } else { run.iter().position(|byte| *byte > 1).unwrap_or(many) };
+                self.block.left -= fine as u64;
+                if fine < many {
+                    return Err(Halt::Fault(Fault::BooleanInvalid, at + fine));
+                }
+                self.all_done(at + many)?
+            }
+            Op::SkipRun(width) => {
+                let whole = ((input.len() - at) as u64 / u64::from(width)).min(self.block.left);
+                self.block.left -= whole;
+                self.all_done(at + usize::try_from(whole * u64::from(width)).unwrap_or(0))?
+            }
+            Op::StringRun { next: behind_one } => {
+                next = behind_one + 1;
+                let mut at = at;
+                while self.block.left > 0 {
+                    at = match skip_short_ascii(input, at) {
+                        Some(end) => end,
+                        None => self.text(piece, pc, behind_one, at, at)?,
                     };
-                    at += fine;
-                    self.block.left -= fine as u64;
-                    if fine < many {
-                        halt!(Halt::Fault(Fault::BooleanInvalid, at));
-                    }
-                    if self.block.left > 0 {
-                        halt!(Halt::Short(at));
-                    }
-                    pc += 1;
+                    self.block.left -= 1;
                 }
-                Op::SkipRun(width) => {
-                    let whole = ((input.len() - at) as u64 / u64::from(width)).min(self.block.left);
-                    at += usize::try_from(whole * u64::from(width)).unwrap_or(0);
-                    self.block.left -= whole;
-                    if self.block.left > 0 {
-                        halt!(Halt::Short(at));
-                    }
-                    pc += 1;
-                }
-                Op::StringRun { next } => {
-                    while self.block.left > 0 {
-                        text!(at, next);
-                        self.block.left -= 1;
-                    }
-                    pc = next + 1;
-                }
+                at
             }
-        }
+            // These became what they hold, above.
+            Op::Optional { .. }
+            | Op::OptionalBoolean { .. }
+            | Op::OptionalInt { .. }
+            | Op::OptionalLong { .. }
+            | Op::OptionalBytes { .. }
+            | Op::OptionalString { .. }
+            | Op::OptionalSkip { .. }
+            | Op::OptionalEnum { .. }
+            | Op::OptionalCall { .. } => start,
+        };
+        Ok((next, end))
     }
 
-    /// Where the bytes end whose length begins at `start`, in an operation that begins at `at`.
+    /// Takes what the input has of a cut payload; where the input goes on behind it.
     #[inline]
-    fn bytes(&mut self, base: u64, input: &[u8], at: usize, start: usize, strict: bool) -> Result<usize, Halt> {
-        let (length, begin) = length(input, at, start, strict)?;
-        let rest = input.get(begin..).unwrap_or_default();
-        match usize::try_from(length) {
-            Ok(length) if length <= rest.len() => Ok(begin + length),
-            _ => {
-                self.payload_at = base + start as u64;
-                self.payload = Payload::Skip(length - rest.len() as u64);
-                Err(Halt::Short(input.len()))
-            }
-        }
+    fn resume(&mut self, input: &[u8]) -> Result<usize, Halt> {
+        if self.payload == Payload::None { Ok(0) } else { self.resume_payload(input) }
     }
 
-    /// Where the text ends whose length begins at `start`, in an operation that begins at `at`.
-    #[inline(never)]
-    fn text(&mut self, base: u64, input: &[u8], at: usize, start: usize, strict: bool) -> Result<usize, Halt> {
-        let (length, begin) = length(input, at, start, strict)?;
+    fn resume_payload(&mut self, input: &[u8]) -> Result<usize, Halt> {
+        let (Payload::Skip(left) | Payload::Text(left, _)) = self.payload else { return Ok(0) };
+        let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+        let left = left - taken as u64;
+        if let Payload::Text(_, text) = &mut self.payload {
+            let is_fine = text.push(input.get(..taken).unwrap_or_default());
+            if !is_fine || (left == 0 && !text.is_whole()) {
+                return Err(Halt::Earlier(Fault::Utf8Invalid, self.payload_at));
+            }
+        }
+        match &mut self.payload {
+            payload if left == 0 => {
+                *payload = Payload::None;
+                return Ok(taken);
+            }
+            Payload::Skip(missing) | Payload::Text(missing, _) => *missing = left,
+            Payload::None => {}
+        }
+        Err(Halt::Short(taken))
+    }
+
+    /// So many bytes of any value from `start` on. Should they be cut, the program goes on at `next` behind them.
+    #[inline]
+    fn skip(&mut self, piece: &Piece<'_>, pc: Pc, next: Pc, start: usize, length: u64) -> Result<usize, Halt> {
+        if let Some(end) = skip_width(piece.input, start, length) {
+            return Ok(end);
+        }
+        let here = piece.input.len() - start;
+        self.payload = Payload::Skip(length - here as u64);
+        (self.payload_pc, self.payload_at, self.pc) = (pc, piece.base + start as u64, next);
+        Err(Halt::Short(piece.input.len()))
+    }
+
+    /// A text whose length begins at `start`, in an operation that begins at `at`. Should it be cut, the program goes
+    /// on at `next` behind it.
+    fn text(&mut self, piece: &Piece<'_>, pc: Pc, next: Pc, at: usize, start: usize) -> Result<usize, Halt> {
+        let Piece { limits, input, base, .. } = *piece;
+        let read = read_length(input, start, limits.strict_varints);
+        let (length, begin) = read.map_err(|stop| halted(stop, at, start))?;
         let rest = input.get(begin..).unwrap_or_default();
+        let invalid = Err(Halt::Fault(Fault::Utf8Invalid, start));
         if let Some(whole) = usize::try_from(length).ok().and_then(|length| rest.get(..length)) {
-            return if is_utf8(whole) { Ok(begin + whole.len()) } else { Err(Halt::Fault(Fault::Utf8Invalid, start)) };
+            return if is_utf8(whole) { Ok(begin + whole.len()) } else { invalid };
         }
         let mut text = CutText::default();
         if !text.push(rest) {
-            return Err(Halt::Fault(Fault::Utf8Invalid, start));
+            return invalid;
         }
-        self.payload_at = base + start as u64;
         self.payload = Payload::Text(length - rest.len() as u64, text);
+        (self.payload_pc, self.payload_at, self.pc) = (pc, base + start as u64, next);
         Err(Halt::Short(input.len()))
     }
 
-    /// Reads a block header, once the items of the block before are done.
+    /// Whether so many records, arrays and maps may open at a position.
+    fn may_open(&self, levels: u32, at: usize) -> Result<(), Halt> {
+        if levels <= self.room { Ok(()) } else { Err(Halt::Fault(Fault::DepthExceeded, at)) }
+    }
+
+    /// Opens a call, for which there is room.
+    #[inline(always)]
+    fn call(&mut self, pc: Pc, levels: u16) {
+        self.calls.push(Call { pc, room: self.room });
+        self.room -= u32::from(levels);
+    }
+
+    /// Leaves an array or a map.
     #[inline]
-    fn header(&mut self, limits: &Limits, base: u64, input: &[u8], at: usize, items: Items) -> Result<Header, Halt> {
-        let stop = |start| {
-            move |stop| match stop {
-                Stop::Short => Halt::Short(at),
-                Stop::Fault(fault) => Halt::Fault(fault, start),
-            }
-        };
+    fn close(&mut self) {
+        self.room = self.block.room_around;
+        self.block = self.outer.pop().unwrap_or_default();
+    }
+
+    /// Reads a block header, once the items of the block before are done: how many items follow, and where.
+    fn header(&mut self, piece: &Piece<'_>, at: usize, items: Items) -> Result<(u64, usize), Halt> {
+        let Piece { limits, input, base, .. } = *piece;
         let strict = limits.strict_varints;
         if self.block.sized && base + at as u64 != self.block.end {
             return Err(Halt::Earlier(Fault::BlockSizeMismatch, self.block.size_at));
         }
-        let (count, mut end) = read_long(input, at, strict).map_err(stop(at))?;
+        let (count, mut end) = read_long(input, at, strict).map_err(|stop| halted(stop, at, at))?;
         if count == 0 {
-            return Ok(Header::End(end));
+            return Ok((0, end));
         }
         if count == i64::MIN {
             return Err(Halt::Fault(Fault::BlockCountInvalid, at));
@@ -498,45 +479,95 @@ impl Machine {
         let mut sized = None;
         if is_sized {
             let size_at = end;
-            let (size, size_end) = read_long(input, size_at, strict).map_err(stop(size_at))?;
+            let (size, size_end) = read_long(input, size_at, strict).map_err(|stop| halted(stop, at, size_at))?;
             let Ok(size) = u64::try_from(size) else { return Err(Halt::Fault(Fault::BlockSizeMismatch, size_at)) };
             end = size_end;
-            sized = Some((size_at, (base + end as u64).saturating_add(size)));
+            sized = Some((base + size_at as u64, (base + end as u64).saturating_add(size)));
         }
         self.items = sum;
         self.block.begun = self.block.begun.saturating_add(count);
         self.block.left = count;
-        if items.records > 0 && self.depth.saturating_add(items.records) > limits.depth_max {
-            return Err(Halt::Fault(Fault::DepthExceeded, end));
-        }
+        self.may_open(items.records, end)?;
         if items.empty {
             self.block.left = 0;
         }
         self.block.sized = sized.is_some();
-        if let Some((size_at, block_end)) = sized {
-            self.block.size_at = base + size_at as u64;
-            self.block.end = block_end;
+        if let Some(sized) = sized {
+            (self.block.size_at, self.block.end) = sized;
         }
-        Ok(Header::Items(end))
+        Ok((count, end))
+    }
+
+    /// All numbers that are left of a block: `many` takes those that are certain, `one` the next.
+    #[inline(always)]
+    fn numbers(
+        &mut self,
+        mut at: usize,
+        many: impl Fn(usize, u64) -> (usize, u64),
+        one: impl Fn(usize) -> Result<usize, Stop>,
+    ) -> Result<usize, Halt> {
+        while self.block.left > 0 {
+            let (end, done) = many(at, self.block.left);
+            at = end;
+            self.block.left -= done;
+            for _ in 0..self.block.left.min(8) {
+                at = one(at).map_err(|stop| halted(stop, at, at))?;
+                self.block.left -= 1;
+            }
+        }
+        Ok(at)
+    }
+
+    /// All items of the block are done before a position, or the input was too short.
+    fn all_done(&self, at: usize) -> Result<usize, Halt> {
+        if self.block.left == 0 { Ok(at) } else { Err(Halt::Short(at)) }
     }
 }
 
-enum Header {
-    /// Items follow at this position.
-    Items(usize),
-    /// The array or map ended before this position.
-    End(usize),
+/// What stopped the reader of a number at `start`, in an operation that begins at `at`.
+fn halted(stop: Stop, at: usize, start: usize) -> Halt {
+    match stop {
+        Stop::Short => Halt::Short(at),
+        Stop::Fault(fault) => Halt::Fault(fault, start),
+    }
 }
 
-/// The length at `start`, in an operation that begins at `at`, and where it ends.
+/// The length at a position, and where it ends.
 #[inline(always)]
-fn length(input: &[u8], at: usize, start: usize, strict: bool) -> Result<(u64, usize), Halt> {
-    match read_long(input, start, strict) {
-        Ok((length, end)) => match u64::try_from(length) {
-            Ok(length) => Ok((length, end)),
-            Err(_) => Err(Halt::Fault(Fault::LengthNegative, start)),
-        },
-        Err(Stop::Short) => Err(Halt::Short(at)),
-        Err(Stop::Fault(fault)) => Err(Halt::Fault(fault, start)),
+fn read_length(input: &[u8], at: usize, strict: bool) -> Result<(u64, usize), Stop> {
+    let (length, end) = read_long(input, at, strict)?;
+    let length = u64::try_from(length).map_err(|_| Stop::Fault(Fault::LengthNegative))?;
+    Ok((length, end))
+}
+
+/// Where an optional value ends that is null, or that `present` takes.
+#[inline(always)]
+fn optional(input: &[u8], at: usize, null: u8, present: impl FnOnce(&[u8], usize) -> Option<usize>) -> Option<usize> {
+    let index = *input.get(at)?;
+    if index == null {
+        Some(at + 1)
+    } else if index == null ^ 2 {
+        present(input, at + 1)
+    } else {
+        None
     }
+}
+
+/// Where so many bytes end, if they are there.
+#[inline(always)]
+fn skip_width(input: &[u8], at: usize, width: u64) -> Option<usize> {
+    let width = usize::try_from(width).ok()?;
+    if width <= input.len() - at { Some(at + width) } else { None }
+}
+
+#[inline(always)]
+fn skip_boolean(input: &[u8], at: usize) -> Option<usize> {
+    if *input.get(at)? <= 1 { Some(at + 1) } else { None }
+}
+
+/// Where an enum's index ends, if it is one byte and one of so many.
+#[inline(always)]
+fn skip_symbol(input: &[u8], at: usize, symbols: u32) -> Option<usize> {
+    let index = *input.get(at)?;
+    if index & 0x81 == 0 && u32::from(index >> 1) < symbols { Some(at + 1) } else { None }
 }

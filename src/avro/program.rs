@@ -25,8 +25,9 @@ pub(super) type Pc = u32;
 
 /// One step of the validator.
 ///
-/// `around` counts the records laid out around an operation since the innermost call, array or map: depth that no
-/// stack shows. A value without bytes is no operation but that of its depth: all records in it open at once.
+/// `levels` counts the record, array or map that opens, and the records laid out around it since the innermost call,
+/// array or map: depth that no stack shows. A value without bytes is no operation but that of its depth: all records in
+/// it open at once. `null` is the byte that a union's index is for null; for the other branch it is `null ^ 2`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Op {
     Boolean,
@@ -71,7 +72,7 @@ pub(super) enum Op {
     OptionalCall {
         null: u8,
         target: Pc,
-        around: u16,
+        levels: u16,
     },
     /// Any other union: continue at `branches[first + index]`.
     Union {
@@ -79,19 +80,19 @@ pub(super) enum Op {
         count: u32,
     },
     Jump(Pc),
-    /// So many records are open here since the innermost call, array or map.
+    /// A record laid out here opens, or several inside each other.
     Depth {
-        records: u32,
+        levels: u32,
     },
     Call {
         target: Pc,
-        around: u16,
+        levels: u16,
     },
     Return,
     /// Opens an array or a map and goes on at its [`Op::Block`].
     Open {
         block: Pc,
-        around: u16,
+        levels: u16,
     },
     /// An item is done: on to the next at `body`, or behind the last to the [`Op::Block`] that follows.
     Next {
@@ -111,6 +112,25 @@ pub(super) enum Op {
     },
     /// All items that are left in the block, each of so many bytes of any value; at most [`RUN_WIDTH_MAX`].
     SkipRun(u32),
+}
+
+impl Op {
+    /// For the optional operations: null's byte, and the operation that takes the other branch. A [`Op::Jump`] where
+    /// that is laid out behind this one leads behind it.
+    pub(super) fn optional(self) -> Option<(u8, Self)> {
+        Some(match self {
+            Self::Optional { null, end } => (null, Self::Jump(end)),
+            Self::OptionalBoolean { null } => (null, Self::Boolean),
+            Self::OptionalInt { null } => (null, Self::Int),
+            Self::OptionalLong { null } => (null, Self::Long),
+            Self::OptionalBytes { null } => (null, Self::Bytes),
+            Self::OptionalString { null } => (null, Self::String),
+            Self::OptionalSkip { null, width } => (null, Self::Skip(width.into())),
+            Self::OptionalEnum { null, symbols } => (null, Self::Enum(symbols)),
+            Self::OptionalCall { null, target, levels } => (null, Self::Call { target, levels }),
+            _ => return None,
+        })
+    }
 }
 
 /// What a block header has to know of its items.

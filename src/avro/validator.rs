@@ -12,7 +12,7 @@
 //! An operation that handles many items (`LongRun`) takes whole items and keeps the rest for later.
 
 use super::limits::Limits;
-use super::machine::{Halt, Machine};
+use super::machine::{Halt, Machine, Piece};
 use super::program::Program;
 use super::violation::{Fault, Violation};
 use std::sync::Arc;
@@ -84,7 +84,7 @@ impl Validator {
         Self {
             program,
             limits,
-            machine: Machine::new(),
+            machine: Machine::new(&limits),
             carry: [0; CARRY],
             carried: 0,
             received: 0,
@@ -103,19 +103,28 @@ impl Validator {
             Outcome::Done => return Ok(Step::Done { consumed: 0 }),
             Outcome::Violated(violation) => return Err((**violation).clone()),
         }
-        let room = usize::try_from(self.limits.bytes_max - self.received).unwrap_or(usize::MAX);
-        let allowed = bytes.get(..room).unwrap_or(bytes);
-        let step = self.judge(allowed)?;
-        match step {
-            Step::Done { .. } => self.outcome = Outcome::Done,
-            Step::NeedMore => {
-                self.received += allowed.len() as u64;
-                if allowed.len() < bytes.len() {
-                    return Err(self.violate(Fault::BytesExceeded, self.received, &[], None));
+        let room = self.limits.bytes_max - self.received;
+        let allowed = usize::try_from(room).ok().and_then(|room| bytes.get(..room)).unwrap_or(bytes);
+        let start = if self.carried > 0 { self.finish_carried(allowed)? } else { 0 };
+        if self.carried == 0 {
+            let base = self.received + start as u64;
+            let input = allowed.get(start..).unwrap_or_default();
+            let piece = Piece { program: &self.program, limits: &self.limits, input, base };
+            match self.machine.run(&piece) {
+                Halt::Done(end) => {
+                    self.outcome = Outcome::Done;
+                    return Ok(Step::Done { consumed: start + end });
                 }
+                Halt::Short(end) => self.keep(input.get(end..).unwrap_or_default()),
+                Halt::Fault(fault, at) => return Err(self.violate(fault, base + at as u64, input, Some(at))),
+                Halt::Earlier(fault, offset) => return Err(self.violate(fault, offset, input, None)),
             }
         }
-        Ok(step)
+        self.received += allowed.len() as u64;
+        if allowed.len() < bytes.len() {
+            return Err(self.violate(Fault::BytesExceeded, self.received, &[], None));
+        }
+        Ok(Step::NeedMore)
     }
 
     /// Says that the input ends here.
@@ -138,19 +147,17 @@ impl Validator {
         if !Arc::ptr_eq(&self.program, program) {
             self.program = program.clone();
         }
-        self.machine.reset();
+        self.machine.reset(&self.limits);
         self.carried = 0;
         self.received = 0;
         self.outcome = Outcome::Open;
     }
 
-    fn judge(&mut self, bytes: &[u8]) -> Result<Step, Violation> {
+    /// Puts the next bytes behind a cut operation: it comes to its end, and what follows that is left for the machine
+    /// to run over, or it takes them all.
+    fn finish_carried(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
         let mut start = 0;
-        while self.carried > 0 {
-            if bytes.is_empty() {
-                return Ok(Step::NeedMore);
-            }
-            // The carry holds a cut operation; with the next bytes behind it, it comes to its end or takes them all.
+        while self.carried > 0 && start < bytes.len() {
             let cut = self.carried;
             let mut carry = self.carry;
             let fresh = bytes.get(start..).unwrap_or_default();
@@ -160,38 +167,21 @@ impl Validator {
             }
             let input = carry.get(..cut + taken).unwrap_or_default();
             let base = self.received + start as u64 - cut as u64;
-            match self.machine.run::<true>(&self.program, &self.limits, base, input, cut) {
-                Halt::Carried(end) => {
+            let piece = Piece { program: &self.program, limits: &self.limits, input, base };
+            match self.machine.creep(&piece, cut) {
+                Ok(end) | Err(Halt::Short(end) | Halt::Done(end)) if end >= cut => {
                     start += end - cut;
                     self.carried = 0;
                 }
-                Halt::Done(end) => return Ok(Step::Done { consumed: start + end - cut }),
-                Halt::Short(end) if end >= cut => {
-                    start += end - cut;
-                    self.carried = 0;
-                }
-                Halt::Short(end) => {
+                Ok(end) | Err(Halt::Short(end) | Halt::Done(end)) => {
                     start += taken;
                     self.keep(input.get(end..).unwrap_or_default());
-                    if start == bytes.len() {
-                        return Ok(Step::NeedMore);
-                    }
                 }
-                Halt::Fault(fault, at) => return Err(self.violate(fault, base + at as u64, input, Some(at))),
-                Halt::Earlier(fault, offset) => return Err(self.violate(fault, offset, input, None)),
+                Err(Halt::Fault(fault, at)) => return Err(self.violate(fault, base + at as u64, input, Some(at))),
+                Err(Halt::Earlier(fault, offset)) => return Err(self.violate(fault, offset, input, None)),
             }
         }
-        let base = self.received;
-        let input = bytes.get(start..).unwrap_or_default();
-        match self.machine.run::<false>(&self.program, &self.limits, base + start as u64, input, 0) {
-            Halt::Done(end) => Ok(Step::Done { consumed: start + end }),
-            Halt::Short(end) | Halt::Carried(end) => {
-                self.keep(input.get(end..).unwrap_or_default());
-                Ok(Step::NeedMore)
-            }
-            Halt::Fault(fault, at) => Err(self.violate(fault, base + (start + at) as u64, input, Some(at))),
-            Halt::Earlier(fault, offset) => Err(self.violate(fault, offset, input, None)),
-        }
+        Ok(start)
     }
 
     fn keep(&mut self, cut: &[u8]) {

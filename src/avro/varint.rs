@@ -18,25 +18,51 @@ pub(super) enum Stop {
 /// The high bits of eight bytes.
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// Where the long at `at` ends.
+/// Where the long at `at` ends, if that is seen at a glance: it has at most eight bytes and eight are there, or one.
 #[inline(always)]
-pub(super) fn skip_long(input: &[u8], at: usize, strict: bool) -> Result<usize, Stop> {
-    match input.get(at) {
-        Some(byte) if *byte < 0x80 => Ok(at + 1),
-        Some(_) => skip_long_of_many(input, at, strict),
-        None => Err(Stop::Short),
+pub(super) fn skip_short_long(input: &[u8], at: usize, strict: bool) -> Option<usize> {
+    let rest = input.get(at..)?;
+    match rest.first_chunk::<8>() {
+        Some(eight) if !strict => {
+            let ends = !u64::from_le_bytes(*eight) & HIGH;
+            if ends == 0 { None } else { Some(at + (ends.trailing_zeros() / 8) as usize + 1) }
+        }
+        _ => {
+            if *rest.first()? < 0x80 {
+                Some(at + 1)
+            } else {
+                None
+            }
+        }
     }
 }
 
-#[inline]
-fn skip_long_of_many(input: &[u8], at: usize, strict: bool) -> Result<usize, Stop> {
-    if !strict && let Some(eight) = input.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let ends = !u64::from_le_bytes(*eight) & HIGH;
-        if ends != 0 {
-            return Ok(at + (ends.trailing_zeros() / 8) as usize + 1);
+/// Where the int at `at` ends, if that is seen at a glance: it has at most four bytes and four are there, or one.
+#[inline(always)]
+pub(super) fn skip_short_int(input: &[u8], at: usize, strict: bool) -> Option<usize> {
+    let rest = input.get(at..)?;
+    match rest.first_chunk::<4>() {
+        Some(four) if !strict => {
+            let ends = !u32::from_le_bytes(*four) & 0x8080_8080;
+            if ends == 0 { None } else { Some(at + (ends.trailing_zeros() / 8) as usize + 1) }
+        }
+        _ => {
+            if *rest.first()? < 0x80 {
+                Some(at + 1)
+            } else {
+                None
+            }
         }
     }
-    read_varint(input, at, strict).map(|(_, end)| end)
+}
+
+/// Where the long at `at` ends.
+#[inline]
+pub(super) fn skip_long(input: &[u8], at: usize, strict: bool) -> Result<usize, Stop> {
+    match skip_short_long(input, at, strict) {
+        Some(end) => Ok(end),
+        None => read_varint(input, at, strict).map(|(_, end)| end),
+    }
 }
 
 /// The varint at `at` as it stands, before zig-zag, and where it ends: at most 10 bytes and 64 bits.
@@ -73,12 +99,11 @@ pub(super) fn read_long(input: &[u8], at: usize, strict: bool) -> Result<(i64, u
 }
 
 /// Where the int at `at` ends.
-#[inline(always)]
+#[inline]
 pub(super) fn skip_int(input: &[u8], at: usize, strict: bool) -> Result<usize, Stop> {
-    match input.get(at) {
-        Some(byte) if *byte < 0x80 => Ok(at + 1),
-        Some(_) => read_int_of_many(input, at, strict).map(|(_, end)| end),
-        None => Err(Stop::Short),
+    match skip_short_int(input, at, strict) {
+        Some(end) => Ok(end),
+        None => read_int_of_many(input, at, strict).map(|(_, end)| end),
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct BodyReport {
     pub(crate) refused: Option<Refused>,
     /// The body came to its end.
     pub(crate) ended: bool,
+    /// Its sender broke off before that.
+    pub(crate) broken: bool,
     /// Time spent judging.
     pub(crate) judging: Duration,
 }
@@ -156,7 +158,10 @@ where
                     self.end()?;
                 }
             }
-            Some(Err(error)) => return Poll::Ready(Err(Stopped::Gone(error.into()))),
+            Some(Err(error)) => {
+                self.report.borrow_mut().broken = true;
+                return Poll::Ready(Err(Stopped::Gone(error.into())));
+            }
             None => self.end()?,
         }
         Poll::Ready(Ok(()))

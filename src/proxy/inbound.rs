@@ -25,6 +25,8 @@ use http::{Method, Request, Response, StatusCode, request, response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use std::error::Error;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +92,8 @@ async fn pass(
     let judge = request_judge(now, route, &permit, head, told)?;
     let Some(unread) = body.take() else { return Err(End::Gone) };
     let mut gate = request_gate(connection, judge, unread);
-    told.reads(gate.report());
+    let asked = gate.report();
+    told.reads(asked.clone());
     let released = timeout(limits.body_time_max, gate.first_release()).await;
     if let Err(end) = released
         .map_err(|_| late_body(limits.body_time_max))
@@ -105,7 +108,12 @@ async fn pass(
     let deadline = begin + route.and_then(|route| route.request_timeout).unwrap_or(limits.request_time_max);
     let request = head::to_service(head, &target, added(connection, route, told), gate);
     told.forwards(begin);
-    let (answer_head, answer) = forward(connection, permit, request, deadline).await?.into_parts();
+    let (answer_head, answer) = match forward(connection, permit, request, deadline).await {
+        Ok(answer) => answer.into_parts(),
+        // A caller that breaks off in a body that streams breaks the request to the service too.
+        Err(_) if asked.borrow().broken => return Err(End::Gone),
+        Err(refusal) => return Err(refusal.into()),
+    };
 
     // What it answers.
     let mut gate = answer_gate(connection, now, route, &head.method, &answer_head, answer)?;
@@ -113,7 +121,7 @@ async fn pass(
     match timeout_at(deadline, gate.first_release()).await {
         Ok(Ok(())) => Ok((answer_head, gate)),
         Ok(Err(Stopped::Refused(refused))) => Err(answer_refusal(now, refused).into()),
-        Ok(Err(Stopped::Gone(error))) => Err(service_failed(&error)),
+        Ok(Err(Stopped::Gone(error))) => Err(service_failed(&error).into()),
         Ok(Err(Stopped::Overload)) => {
             Err(Refusal::new(Reason::AnswerInvalid, "no memory is left to judge the answer").into())
         }
@@ -208,19 +216,19 @@ async fn forward(
     _permit: Permit,
     request: Request<Gate<Incoming>>,
     deadline: Instant,
-) -> Result<Response<Answer>, End> {
+) -> Result<Response<Answer>, Refusal> {
     let limits = &connection.worker.limits;
     let first_byte = deadline.min(Instant::now() + limits.first_byte_time_max);
     match timeout_at(first_byte, connection.worker.service.send(request)).await {
         Ok(Ok(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Err(Refusal::new(Reason::ServiceFailed, "the service changed the protocol unasked").into())
+            Err(Refusal::new(Reason::ServiceFailed, "the service changed the protocol unasked"))
         }
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(Unanswered::Unreachable(error))) => {
-            Err(Refusal::new(Reason::ServiceUnreachable, format!("no connection to the service: {error}")).into())
+            Err(Refusal::new(Reason::ServiceUnreachable, format!("no connection to the service: {error}")))
         }
         Ok(Err(Unanswered::Failed(error))) => Err(service_failed(&error)),
-        Err(_) => Err(Refusal::new(Reason::ServiceTimeout, "the service did not answer in time").into()),
+        Err(_) => Err(Refusal::new(Reason::ServiceTimeout, "the service did not answer in time")),
     }
 }
 
@@ -270,9 +278,19 @@ fn stop(now: &Snapshot, stopped: Stopped) -> End {
             refusal.body = Some(body_fault(now, refused));
             refusal.into()
         }
+        Stopped::Gone(error) if is_malformed(&*error) => {
+            Refusal::new(Reason::BadRequest, "the body's chunks are malformed").into()
+        }
         Stopped::Gone(_) => End::Gone,
         Stopped::Overload => Refusal::new(Reason::Overload, "too many bytes wait for their verdict").into(),
     }
+}
+
+/// Whether a body broke off because it cannot be parsed, not because its sender is gone: hyper's decoder of chunks says
+/// so with an I/O error of its own.
+fn is_malformed(error: &(dyn Error + 'static)) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 /// The service has acted, so this is no refusal of the request: the caller must not send it again.
@@ -294,8 +312,8 @@ fn late_body(limit: Duration) -> End {
     Refusal::new(Reason::BodyTimeout, format!("the body did not come within {limit:?}")).into()
 }
 
-fn service_failed(error: &dyn std::fmt::Display) -> End {
-    Refusal::new(Reason::ServiceFailed, format!("the service broke off: {error}")).into()
+fn service_failed(error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(Reason::ServiceFailed, format!("the service broke off: {error}"))
 }
 
 /// Reads what is left of a refused body, beside the answer. A caller that waits for `100 Continue` sends nothing before
@@ -328,4 +346,4 @@ impl std::fmt::Display for Gone {
     }
 }
 
-impl std::error::Error for Gone {}
+impl Error for Gone {}

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 
 use crate::control::config::{Protocol, ServiceConfig};
 
@@ -30,7 +31,8 @@ pub(crate) struct Service {
     config: ServiceConfig,
     connect_max: Duration,
     idle: RefCell<Vec<http1::SendRequest<ServiceBody>>>,
-    shared: RefCell<Option<http2::SendRequest<ServiceBody>>>,
+    /// Whoever connects holds it; the others wait for that one connection.
+    shared: Mutex<Option<http2::SendRequest<ServiceBody>>>,
 }
 
 /// Why the service gave no answer.
@@ -55,7 +57,7 @@ const IDLE_MAX: usize = 256;
 impl Service {
     /// The service at this address; nothing is connected yet.
     pub(crate) fn new(config: ServiceConfig, connect_max: Duration) -> Self {
-        Self { config, connect_max, idle: RefCell::default(), shared: RefCell::default() }
+        Self { config, connect_max, idle: RefCell::default(), shared: Mutex::default() }
     }
 
     /// Whether it speaks h2c.
@@ -109,27 +111,27 @@ impl Service {
     async fn send_h2(&self, mut request: Request<ServiceBody>) -> Result<Response<Answer>, Unanswered> {
         let mut first = true;
         loop {
-            let known = self.shared.borrow().clone().filter(|sender| !sender.is_closed());
-            let mut sender = match known {
-                Some(sender) => sender,
-                None => {
-                    let sender = self.connect_h2().await?;
-                    *self.shared.borrow_mut() = Some(sender.clone());
-                    sender
-                }
-            };
+            let mut sender = self.shared_h2().await?;
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(response.map(|body| Answer { body, connection: None })),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if first => {
                         request = unsent;
                         first = false;
-                        *self.shared.borrow_mut() = None;
+                        *self.shared.lock().await = None;
                     }
                     Some(_) => return Err(Unanswered::Unreachable(error.into_error().into())),
                     None => return Err(Unanswered::Failed(error.into_error().into())),
                 },
             }
+        }
+    }
+
+    async fn shared_h2(&self) -> Result<http2::SendRequest<ServiceBody>, Unanswered> {
+        let mut shared = self.shared.lock().await;
+        match &*shared {
+            Some(sender) if !sender.is_closed() => Ok(sender.clone()),
+            _ => Ok(shared.insert(self.connect_h2().await?).clone()),
         }
     }
 

@@ -257,7 +257,8 @@ async fn converse(connection: Rc<Connection>, stream: TlsStream<TcpStream>, h2: 
         attend_to_the_end(&connection, serving, |serving| serving.graceful_shutdown()).await;
     } else {
         let mut builder = http1::Builder::new();
-        builder.max_header_size(limits.head.bytes_max).pipeline_flush(true);
+        // No pipeline_flush: with it, an answer that ends the connection waits for unread bytes, and is lost.
+        builder.max_header_size(limits.head.bytes_max);
         // Up to its own limit hyper parses fields on the stack; the check of the head sees to a lower one.
         if limits.head.fields_max > HYPER_FIELDS_MAX {
             builder.max_headers(limits.head.fields_max);

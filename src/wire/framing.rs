@@ -22,6 +22,16 @@ impl Framing {
     /// Every framing.
     pub const ALL: [Self; 3] = [Self::Confluent, Self::SingleObject, Self::Bare];
 
+    /// What stands before the datum, for a person.
+    #[must_use]
+    pub fn shape(self) -> &'static str {
+        match self {
+            Self::Confluent => "00 and the schema's id in four bytes",
+            Self::SingleObject => "C3 01 and the schema's fingerprint in eight bytes",
+            Self::Bare => "the datum alone",
+        }
+    }
+
     /// The word of policy files, metrics and logs.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -224,16 +224,16 @@ impl Inspector {
     }
 
     fn wrong_framing(&self) -> Refused {
-        Refused::new(Reason::FramingInvalid, format!("the body does not begin as {} does", self.wanted()))
+        Refused::new(Reason::FramingInvalid, format!("the body does not begin as the contract wants: {}", self.wanted()))
     }
 
     fn wanted(&self) -> String {
-        let words: Vec<_> = Framing::ALL
+        let framings: Vec<_> = Framing::ALL
             .into_iter()
             .filter(|framing| self.contract.framings.contains(*framing))
-            .map(Framing::word)
+            .map(|framing| format!("{} ({})", framing.word(), framing.shape()))
             .collect();
-        words.join(" or ")
+        framings.join(" or ")
     }
 }
 

@@ -93,7 +93,7 @@ pub(crate) type Failed = Box<dyn Error + Send + Sync>;
 
 impl Caller {
     /// A caller with a certificate or none, which believes this authority.
-    pub(super) fn new(svid: Option<&DevSvid>, authority: &str, sidecar: SocketAddr) -> Self {
+    pub(crate) fn new(svid: Option<&DevSvid>, authority: &str, sidecar: SocketAddr) -> Self {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

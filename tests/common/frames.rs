@@ -9,6 +9,7 @@ use tokio_rustls::client::TlsStream;
 /// One connection, after its preface.
 pub(crate) struct Frames {
     stream: TlsStream<TcpStream>,
+    broken: bool,
 }
 
 /// How the other side ends a stream, or the connection.
@@ -35,7 +36,7 @@ pub(crate) const END_HEADERS: u8 = 4;
 impl Frames {
     /// Connects and says what a client says first.
     pub(crate) async fn open(caller: &Caller) -> Self {
-        let mut this = Self { stream: caller.stream(b"h2").await.unwrap() };
+        let mut this = Self { stream: caller.stream(b"h2").await.unwrap(), broken: false };
         this.stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         this.write(SETTINGS, 0, 0, &[]).await;
         this
@@ -46,14 +47,29 @@ impl Frames {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
         let frame = [&head, payload].concat();
-        let _ = self.stream.write_all(&frame).await;
-        let _ = self.stream.flush().await;
+        self.broken |= self.stream.write_all(&frame).await.is_err() || self.stream.flush().await.is_err();
+    }
+
+    /// Whether a write has failed: the other side is gone.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// A HEADERS frame of a whole head.
     pub(crate) async fn head(&mut self, stream: u32, fields: &[(&str, &str)], end_stream: bool) {
         let flags = END_HEADERS | if end_stream { END_STREAM } else { 0 };
         self.write(HEADERS, flags, stream, &block(fields)).await;
+    }
+
+    /// The same of a head that is larger than a frame may be, without a body.
+    pub(crate) async fn head_in_parts(&mut self, stream: u32, fields: &[(&str, &str)]) {
+        let block = block(fields);
+        let parts: Vec<_> = block.chunks(16_384).collect();
+        for (at, part) in parts.iter().enumerate() {
+            let (kind, first) = if at == 0 { (HEADERS, END_STREAM) } else { (CONTINUATION, 0) };
+            let last = if at + 1 == parts.len() { END_HEADERS } else { 0 };
+            self.write(kind, first | last, stream, part).await;
+        }
     }
 
     /// What becomes of a stream. Settings and the like are passed over; a connection that ends ends it.

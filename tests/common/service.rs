@@ -157,6 +157,11 @@ impl Double {
         self.seen()
     }
 
+    /// Waits until this much of the body of its nth request, counted from none, is there.
+    pub(crate) async fn has_body(&self, nth: usize, body: &[u8]) {
+        self.log.until("the service has a body", |state| state.seen.get(nth).is_some_and(|seen| seen.body == body)).await;
+    }
+
     /// Waits until it has no connections.
     pub(crate) async fn is_alone(&self) {
         self.log.until("the service's connections end", |state| state.open == 0).await;

@@ -55,7 +55,7 @@ def stage_service():
 @pytest.fixture(scope="session")
 def sidecar(binary, certificates, stage_service, tmp_path_factory):
     """The sidecar of all tests. It has to end well, having told no value of any payload."""
-    sidecar = Sidecar(binary, certificates, tmp_path_factory.mktemp("sidecar"), stage_service.port)
+    sidecar = Sidecar.before(stage_service.port, binary, certificates, tmp_path_factory.mktemp("sidecar"))
     yield sidecar
     assert sidecar.stop() == 0
     for told in (sidecar.decisions.ended(), sidecar.log.ended()):
@@ -74,13 +74,15 @@ def service(sidecar, stage_service):
 def caller(sidecar, certificates):
     """Makes a client of httpx with this workload's certificate; h1 or h2."""
     clients = {}
+    usual = sidecar
 
-    def make(workload="shop-checkout", protocol="h1"):
-        if (workload, protocol) not in clients:
+    def make(workload="shop-checkout", protocol="h1", sidecar=usual):
+        key = workload, protocol, sidecar.port
+        if key not in clients:
             tls = ssl.create_default_context(cafile=certificates / "ca.crt")
             tls.minimum_version = ssl.TLSVersion.TLSv1_3
             tls.load_cert_chain(certificates / f"{workload}.crt", certificates / f"{workload}.key")
-            clients[workload, protocol] = httpx.Client(
+            clients[key] = httpx.Client(
                 base_url=sidecar.url,
                 verify=tls,
                 http1=protocol == "h1",
@@ -89,7 +91,7 @@ def caller(sidecar, certificates):
                 timeout=PATIENCE,
                 headers={"content-type": "application/avro"},
             )
-        return clients[workload, protocol]
+        return clients[key]
 
     yield make
     for client in clients.values():

@@ -9,8 +9,6 @@ import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import fastavro
-
 import orders
 
 # For this customer the service answers with half of what its contract asks.

@@ -58,9 +58,25 @@ class Lines:
 
 
 class Sidecar:
-    """A sidecar before the service at this port, with the policy and the schemas of deploy/example."""
+    """A sidecar that runs on a bootstrap file."""
 
-    def __init__(self, binary, certificates, directory, service_port):
+    def __init__(self, binary, config):
+        self._process = subprocess.Popen(
+            [binary, "run", "--config", config, "--log-format", "json"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"], "AVROGATE_LOG": "info"},
+        )
+        self.decisions, self.log = Lines(self._process.stdout), Lines(self._process.stderr)
+        ready = self.log.wait(message="avrogate is ready")
+        self.port = int(ready["inbound"].rsplit(":", 1)[1])
+        self.admin = f"http://{ready['admin']}"
+        self.url = f"https://localhost:{self.port}"
+
+    @staticmethod
+    def before(service_port, binary, certificates, directory):
+        """A sidecar before the service at this port, with the policy and the schemas of deploy/example."""
         config = directory / "avrogate.yaml"
         config.write_text(
             f"""\
@@ -79,18 +95,7 @@ admin: {{listen: "127.0.0.1:0"}}
 decisions: {{passes: 100%}}
 """
         )
-        self._process = subprocess.Popen(
-            [binary, "run", "--config", config, "--log-format", "json"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={"PATH": os.environ["PATH"], "AVROGATE_LOG": "info"},
-        )
-        self.decisions, self.log = Lines(self._process.stdout), Lines(self._process.stderr)
-        ready = self.log.wait(message="avrogate is ready")
-        self.port = int(ready["inbound"].rsplit(":", 1)[1])
-        self.admin = f"http://{ready['admin']}"
-        self.url = f"https://localhost:{self.port}"
+        return Sidecar(binary, config)
 
     def page(self, path):
         """A page of the admin listener: its status and its text."""

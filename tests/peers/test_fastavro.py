@@ -77,7 +77,11 @@ def test_whatever_passes_fastavro_can_read(caller, service):
 def test_bytes_behind_the_datum_are_refused(caller, service, protocol):
     body = BODIES["confluent-1"] + b"\0"
     answer = caller(protocol=protocol).post("/v1/orders", content=body)
-    assert (answer.status_code, answer.json()["fault"], answer.json()["offset"]) == (422, "trailing_bytes", len(body) - 1)
+    assert (answer.status_code, answer.json()["fault"], answer.json()["offset"]) == (
+        422,
+        "trailing_bytes",
+        len(body) - 1,
+    )
     assert service.saw() == []
 
 

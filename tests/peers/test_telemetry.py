@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import orders
-from sidecar import PATIENCE, eventually
+from sidecar import PATIENCE, Sidecar, eventually
 
 ORDER = orders.confluent(17, orders.order())
 NEXT = orders.confluent(18, orders.order())
@@ -28,12 +28,15 @@ def counted(sidecar, name, by):
     return sums
 
 
-def since(before, after):
-    """What came on top."""
-    return {key: value - before.get(key, 0) for key, value in after.items() if value != before.get(key, 0)}
+@pytest.fixture
+def fresh(binary, certificates, stage_service, tmp_path):
+    """A sidecar that has counted nothing yet."""
+    sidecar = Sidecar.before(stage_service.port, binary, certificates, tmp_path)
+    yield sidecar
+    assert sidecar.stop() == 0
 
 
-def test_metrics_tell_what_was_sent(caller, service, sidecar):
+def test_metrics_tell_what_was_sent(caller, fresh):
     wanted = {
         ("avrogate_requests_total", ("outcome", "reason", "status", "route")): {
             ("passed", "_none", "201", "create-order"): 3,
@@ -67,25 +70,28 @@ def test_metrics_tell_what_was_sent(caller, service, sidecar):
             ("response", "create-order"): 3 * len(orders.accepted("s3cr3t-o-4711", 2)),
         },
     }
-    look = lambda: {name: counted(sidecar, *name) for name in wanted}  # noqa: E731
-    # What the tests before sent is counted when it has ended: their answers are here, so nothing is open.
-    before = look()
-    post = lambda body, path="/v1/orders", workload="shop-checkout": caller(workload).post(path, content=body)  # noqa: E731
+
+    def post(body, path="/v1/orders", workload="shop-checkout"):
+        caller(workload, sidecar=fresh).post(path, content=body)
+
     post(ORDER), post(ORDER), post(orders.single_object(17, orders.order()))
     post(ORDER[:-1]), post(ORDER + b"\0")
     post(ORDER, workload="shop-marketing"), post(ORDER, path="/nowhere")
     post(NEXT[:-1], path="/v2/orders")
-    eventually(wanted, lambda: {name: since(before[name], now) for name, now in look().items()})
+    eventually(wanted, lambda: {name: counted(fresh, *name) for name in wanted})
 
 
-def test_metrics_tell_handshakes(caller, sidecar, strangers):
-    failed = lambda: counted(sidecar, "avrogate_tls_handshakes_total", ("result", "reason"))  # noqa: E731
-    before = failed()
-    for options in ([], ["--cert", strangers / "shop-checkout.crt", "--key", strangers / "shop-checkout.key"]):
-        called = subprocess.run(["curl", "-qsk", "--noproxy", "*", *options, sidecar.url], timeout=PATIENCE)
-        assert called.returncode != 0
-    wanted = {("failed", "certificate_missing"): 1, ("failed", "issuer_unknown"): 1}
-    eventually(wanted, lambda: since(before, failed()))
+def test_metrics_tell_handshakes(fresh, certificates, strangers):
+    for directory in (certificates, None, strangers):
+        options = (
+            ["--cert", directory / "shop-checkout.crt", "--key", directory / "shop-checkout.key"] if directory else []
+        )
+        called = subprocess.run(
+            ["curl", "-qsk", "--noproxy", "*", *options, fresh.url], capture_output=True, timeout=PATIENCE
+        )
+        assert (called.returncode == 0) == (directory == certificates)
+    wanted = {("done", "_none"): 1, ("failed", "certificate_missing"): 1, ("failed", "issuer_unknown"): 1}
+    eventually(wanted, lambda: counted(fresh, "avrogate_tls_handshakes_total", ("result", "reason")))
 
 
 def test_promtool_has_nothing_to_say(sidecar):
@@ -94,7 +100,9 @@ def test_promtool_has_nothing_to_say(sidecar):
         assert "CI" not in os.environ, ".ci/run installs promtool"
         pytest.skip("no promtool: Debian has it in the package prometheus")
     _, page = sidecar.page("/metrics")
-    checked = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, text=True, timeout=PATIENCE)
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=page, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
@@ -102,7 +110,12 @@ def test_the_decision_log_has_a_line_for_each(caller, service, sidecar):
     cases = [
         ("peers-passed", ORDER, "shop-checkout", {"outcome": "passed", "status": 201, "rule": "checkout-may-order"}),
         ("peers-cut", ORDER[:-1], "shop-checkout", {"outcome": "refused", "reason": "datum_invalid", "status": 422}),
-        ("peers-denied", ORDER, "sandbox-checkout", {"outcome": "refused", "reason": "policy_denied", "rule": "no-sandbox"}),
+        (
+            "peers-denied",
+            ORDER,
+            "sandbox-checkout",
+            {"outcome": "refused", "reason": "policy_denied", "rule": "no-sandbox"},
+        ),
     ]
     for id, body, workload, wanted in cases:
         caller(workload).post("/v1/orders", content=body, headers={"x-request-id": id})
@@ -137,5 +150,7 @@ def test_the_admin_pages_answer(sidecar):
     assert sidecar.page("/ready") == (200, "ready\n")
     schemas = json.loads(sidecar.page("/schemas")[1])
     assert "orders-value" in json.dumps(schemas)
-    status, explained = sidecar.page("/policy/explain?from=spiffe://cluster.local/ns/shop/sa/marketing&method=POST&path=/v1/orders")
+    status, explained = sidecar.page(
+        "/policy/explain?from=spiffe://cluster.local/ns/shop/sa/marketing&method=POST&path=/v1/orders"
+    )
     assert status == 200 and "create-order" in explained

@@ -39,7 +39,7 @@ fn play(args: &Args) -> Result<bool, Box<dyn Error>> {
     let script = Script::new()?;
     let as_stated = runtime.block_on(script.play(&stage))?;
     if args.serve {
-        stage.print_commands(&script)?;
+        stage.print_commands(script.bodies())?;
         runtime.block_on(tokio::signal::ctrl_c())?;
     }
     stage.strike(!args.serve)?;

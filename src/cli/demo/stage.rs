@@ -3,7 +3,6 @@
 
 use super::caller::Caller;
 use super::orders::Orders;
-use super::script::Script;
 use crate::control::config::Config;
 use crate::identity::dev::{DevCa, DevSvid};
 use crate::identity::{PeerId, SpiffeId, TrustBundles, TrustDomain};
@@ -98,11 +97,14 @@ impl Stage {
     }
 
     /// How to go on with curl, while the sidecar stays up.
-    pub(super) fn print_commands(&self, script: &Script) -> Result<(), Box<dyn Error>> {
+    pub(super) fn print_commands<'b>(
+        &self,
+        bodies: impl Iterator<Item = (&'static str, &'b [u8])>,
+    ) -> Result<(), Box<dyn Error>> {
         let port = self.sidecar.inbound().port();
         let tls = self.directory.join("tls");
         println!("\nThe sidecar stays up until Ctrl-C. In another terminal:\n\n  cd {}\n", self.directory.display());
-        for (name, body) in script.bodies() {
+        for (name, body) in bodies {
             fs::write(self.directory.join(name), body)?;
         }
         let curl = |caller: &str, body: &str, path: &str| {
