@@ -55,6 +55,8 @@ pub(crate) enum Answer {
     Dies(Bytes),
     /// It breaks off instead of answering.
     HangsUp,
+    /// 201 and the request's own body.
+    Echo,
     /// Never.
     Silent,
     /// Exactly these bytes, over h1; then the connection ends, or waits for the next request.
@@ -159,7 +161,9 @@ impl Double {
 
     /// Waits until this much of the body of its nth request, counted from none, is there.
     pub(crate) async fn has_body(&self, nth: usize, body: &[u8]) {
-        self.log.until("the service has a body", |state| state.seen.get(nth).is_some_and(|seen| seen.body == body)).await;
+        self.log
+            .until("the service has a body", |state| state.seen.get(nth).is_some_and(|seen| seen.body == body))
+            .await;
     }
 
     /// Waits until it has no connections.
@@ -213,13 +217,17 @@ impl Log {
     }
 
     /// What it is to answer to the request, once it is time to.
-    async fn answer(&self) -> Answer {
+    async fn answer(&self, at: usize) -> Answer {
         let answer = self.state.lock().unwrap().answer.clone();
-        match answer {
+        let answer = match answer {
             Answer::Held(answer) => {
                 self.go_on.notified().await;
                 *answer
             }
+            answer => answer,
+        };
+        match answer {
+            Answer::Echo => Answer::created(self.state.lock().unwrap().seen[at].body.clone()),
             answer => answer,
         }
     }
@@ -273,9 +281,13 @@ impl H1 {
             let chunked = seen.field("transfer-encoding").inspect(|coding| assert_eq!(*coding, "chunked")).is_some();
             assert!(!(chunked && length.is_some()), "two framings: {}", String::from_utf8_lossy(&head));
             let at = self.log.head(seen);
-            if chunked { self.take_chunks(at).await? } else { self.take_body(at, length.unwrap_or(0)).await? }
+            if chunked {
+                self.take_chunks(at).await?
+            } else {
+                self.take_body(at, length.unwrap_or(0)).await?
+            }
             self.log.change(|state| state.seen[at].whole = true);
-            self.answer().await?;
+            self.answer(at).await?;
         }
     }
 
@@ -322,11 +334,11 @@ impl H1 {
         (read > 0).then_some(())
     }
 
-    async fn answer(&mut self) -> Option<()> {
+    async fn answer(&mut self, at: usize) -> Option<()> {
         let log = self.log.clone();
         // Who waits for an answer may leave.
         let answer = tokio::select! {
-            answer = log.answer() => answer,
+            answer = log.answer(at) => answer,
             None = self.read() => return None,
         };
         let (bytes, close) = match answer {
@@ -347,7 +359,7 @@ impl H1 {
             Answer::Dies(body) => (unfinished(&body), true),
             Answer::Raw { bytes, close } => (bytes, close),
             Answer::HangsUp => return None,
-            Answer::Silent | Answer::Held(_) => {
+            Answer::Silent | Answer::Held(_) | Answer::Echo => {
                 while self.read().await.is_some() {}
                 return None;
             }
@@ -398,7 +410,7 @@ async fn answer_h2(
     }
     log.change(|state| state.seen[at].whole = true);
     let mut answer = http::Response::new(Body::default());
-    *answer.body_mut() = match log.answer().await {
+    *answer.body_mut() = match log.answer(at).await {
         Answer::Whole { status, fields, body } => {
             *answer.status_mut() = status.try_into().unwrap();
             for (name, value) in fields {
@@ -409,7 +421,7 @@ async fn answer_h2(
         Answer::Stalls(body) => Body::of(vec![Step::Data(body), Step::Never]),
         Answer::Dies(body) => Body::of(vec![Step::Data(body), Step::Break]),
         Answer::HangsUp => return Err("hangs up"),
-        Answer::Silent | Answer::Held(_) => {
+        Answer::Silent | Answer::Held(_) | Answer::Echo => {
             tokio::time::sleep(DEADLINE * 2).await;
             return Err("silent");
         }
