@@ -138,6 +138,7 @@ impl Reloader {
             }
             (seen, readings) = (after, readings + 1);
         };
+        let loaded = loaded.and_then(|next| next.is_no_worse_than(&now, &self.config).map(|()| next));
         let changed = self.taken.differences(&seen);
         self.tried = seen;
         for input in &changed {
