@@ -1,4 +1,4 @@
-//! `avrogate run`: the sidecar, from its configuration to SIGTERM.
+//! `avrogate run`: the sidecar, from its configuration to SIGTERM; SIGHUP has it look at its inputs.
 
 use crate::control::config::Config;
 use crate::sidecar::{Sidecar, StartError};
@@ -58,12 +58,19 @@ fn until_told(sidecar: Sidecar) -> io::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let name = runtime.block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut hangup = signal(SignalKind::hangup())?;
         // Not before: whoever reads this may send the signal at once, and a signal that nobody waits for kills.
         tracing::info!(inbound = %sidecar.inbound(), admin = %sidecar.admin(), "avrogate is ready");
-        Ok::<_, io::Error>(tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        })
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break Ok::<_, io::Error>("SIGTERM"),
+                _ = interrupt.recv() => break Ok("SIGINT"),
+                _ = hangup.recv() => {
+                    tracing::info!(signal = "SIGHUP", "looking at the inputs");
+                    sidecar.reload();
+                }
+            }
+        }
     })?;
     tracing::info!(signal = name, "draining");
     Ok(sidecar.stop())

@@ -58,8 +58,10 @@ pub enum Trigger {
 pub enum Outcome {
     /// The inputs are what they were.
     Unchanged,
-    /// A new generation is in force.
-    Taken(u64),
+    /// A new generation is in force, with warnings that the one before had not.
+    Taken(u64, Vec<Finding>),
+    /// A bad change was undone: the inputs are those of the generation in force.
+    Restored,
     /// The old generation stays.
     Refused(Vec<Finding>),
 }
@@ -70,6 +72,8 @@ const POLL: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_millis(100);
 /// No burst is waited for longer.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
+/// Inputs that change while they are read are read again, so often at most before the next trigger.
+const READINGS_MAX: usize = 5;
 /// Directories that are watched; the poll finds what lies beyond.
 const WATCHES_MAX: usize = 1000;
 
@@ -109,16 +113,34 @@ impl Reloader {
         self.current.clone()
     }
 
-    /// Looks at the inputs, and takes them if they have changed and are good. Nothing is tried twice.
-    pub fn look(&mut self) -> Outcome {
-        let seen = Contents::of(&self.config);
-        if seen == self.tried {
+    /// Looks at the inputs, and takes them if they have changed and are good. What was bad and has not changed is tried
+    /// again only where somebody `asked`.
+    pub fn look(&mut self, asked: bool) -> Outcome {
+        let mut seen = Contents::of(&self.config);
+        let since_tried = self.tried.differences(&seen);
+        if since_tried.is_empty() && !(asked && seen != self.taken) {
             return Outcome::Unchanged;
         }
+        if seen == self.taken {
+            self.tried = seen;
+            since_tried.iter().for_each(|input| self.metrics.reloaded(*input, true, SystemTime::now()));
+            return Outcome::Restored;
+        }
+        let now = self.current.load_full();
+        let generation = now.generation + 1;
+        let mut readings = 1;
+        let loaded = loop {
+            let loaded = Snapshot::load(&self.config, generation, &self.programs);
+            // Inputs that changed meanwhile may be of two minds: a new certificate, say, and its old key.
+            let after = Contents::of(&self.config);
+            if after == seen || readings == READINGS_MAX {
+                break loaded;
+            }
+            (seen, readings) = (after, readings + 1);
+        };
+        let loaded = loaded.and_then(|next| next.is_no_worse_than(&now, &self.config).map(|()| next));
         let changed = self.taken.differences(&seen);
         self.tried = seen;
-        let generation = self.current.load().generation + 1;
-        let loaded = Snapshot::load(&self.config, generation, &self.programs);
         for input in &changed {
             self.metrics.reloaded(*input, loaded.is_ok(), SystemTime::now());
         }
@@ -128,12 +150,14 @@ impl Reloader {
         match loaded {
             Ok(snapshot) => {
                 self.taken = seen;
+                let warnings = snapshot.warnings.iter().filter(|warning| !now.warnings.contains(warning)).cloned();
+                let warnings = warnings.collect();
                 self.current.store(Arc::new(snapshot));
                 self.in_force();
                 if changed.contains(&Input::Identity) {
                     self.trust_changed.send_replace(generation);
                 }
-                Outcome::Taken(generation)
+                Outcome::Taken(generation, warnings)
             }
             Err(findings) => Outcome::Refused(findings),
         }
@@ -149,20 +173,20 @@ impl Reloader {
     /// Looks whenever something may have changed, until it is told to end.
     pub fn run(mut self, triggers: &Receiver<Trigger>, trigger: &Sender<Trigger>) {
         let mut watches = Watches::new(trigger.clone());
+        let mut asked = false;
         loop {
+            // Before the look: what changes behind it is told, be it in a directory that was not there before.
             watches.renew(&self.config);
-            match triggers.recv_timeout(POLL) {
-                Ok(Trigger::End) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(Trigger::Watch) => {
-                    if !settle(triggers) {
-                        return;
-                    }
-                }
-                // What the operator asks for is told again, be it as bad as before.
-                Ok(Trigger::Asked) => self.tried = Contents::default(),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            tell(&self.look());
+            let outcome = self.look(asked);
+            tell(&outcome);
+            asked = match triggers.recv_timeout(POLL) {
+                Ok(trigger) => match settle(trigger, triggers) {
+                    Some(asked) => asked,
+                    None => return,
+                },
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
         }
     }
 }
@@ -173,22 +197,34 @@ pub fn triggers() -> (Sender<Trigger>, Receiver<Trigger>) {
     channel()
 }
 
-/// Waits until nothing has changed for a moment; false if it is time to end.
-fn settle(triggers: &Receiver<Trigger>) -> bool {
+/// Waits until nothing has changed for a moment. Says whether somebody asked; `None` if it is time to end.
+fn settle(first: Trigger, triggers: &Receiver<Trigger>) -> Option<bool> {
+    let (mut trigger, mut asked) = (first, false);
     for _ in 0..SETTLE_MAX.as_millis() / SETTLE.as_millis() {
-        match triggers.recv_timeout(SETTLE) {
-            Ok(Trigger::End) | Err(RecvTimeoutError::Disconnected) => return false,
-            Ok(Trigger::Watch | Trigger::Asked) => {}
-            Err(RecvTimeoutError::Timeout) => break,
+        match trigger {
+            Trigger::End => return None,
+            Trigger::Asked => asked = true,
+            Trigger::Watch => {}
         }
+        trigger = match triggers.recv_timeout(SETTLE) {
+            Ok(trigger) => trigger,
+            Err(RecvTimeoutError::Timeout) => return Some(asked),
+            Err(RecvTimeoutError::Disconnected) => return None,
+        };
     }
-    true
+    (trigger != Trigger::End).then_some(asked || trigger == Trigger::Asked)
 }
 
 fn tell(outcome: &Outcome) {
     match outcome {
         Outcome::Unchanged => {}
-        Outcome::Taken(generation) => tracing::info!(generation, "a new generation is in force"),
+        Outcome::Taken(generation, warnings) => {
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
+            tracing::info!(generation, "a new generation is in force");
+        }
+        Outcome::Restored => tracing::info!("a bad change was undone: the generation in force stays"),
         Outcome::Refused(findings) => {
             for finding in findings {
                 tracing::error!("not taken: {finding}");
@@ -305,6 +341,8 @@ fn add_file(digest: &mut Sha256, file: &Path) {
     // Too large a file is refused when it is loaded; its length is enough to see that it changed.
     match fs::metadata(file) {
         Ok(metadata) if metadata.len() > FILE_BYTES_MAX => add(digest, &name, &metadata.len().to_le_bytes()),
+        // A pipe or a device would keep the reader waiting for ever.
+        Ok(metadata) if !metadata.is_file() => add(digest, &name, b"not a regular file"),
         Ok(_) => add(digest, &name, &fs::read(file).unwrap_or_default()),
         Err(error) => add(digest, &name, error.kind().to_string().as_bytes()),
     }

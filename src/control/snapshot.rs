@@ -2,12 +2,13 @@
 
 use super::config::Config;
 use super::files::policy_files;
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::identity::{FileError, ServerTls, Svid, TrustBundles};
 use crate::policy::{Policy, Settings};
 use crate::registry::{self, Programs};
 use crate::wire::Schemas;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// What a request is decided by. Immutable; swapped whole.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Snapshot {
         let svid = keep(Svid::load(&identity.certificate, &identity.key), &mut findings);
         let bundles = keep(TrustBundles::load(&identity.trust_bundles, &identity.crls), &mut findings);
         let inputs = Self::decisions(config, programs);
-        let (policy, schemas, warnings) = match inputs {
+        let (policy, schemas, mut warnings) = match inputs {
             Ok(inputs) => inputs,
             Err(wrong) => {
                 findings.extend(wrong);
@@ -48,7 +49,21 @@ impl Snapshot {
         let tls = ServerTls::new(&svid, Arc::new(bundles)).map_err(|error| {
             vec![Finding::of_file("tls-invalid", identity.certificate.display().to_string(), error.to_string())]
         })?;
+        if let Some(finding) = not_valid(&svid, config) {
+            warnings.push(Finding { severity: Severity::Warning, ..finding });
+        }
         Ok(Self { generation, policy, schemas, tls, svid, warnings })
+    }
+
+    /// Whether this one may follow on another: a certificate that callers refuse does not replace one that they believe.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn is_no_worse_than(&self, before: &Self, config: &Config) -> Result<(), Vec<Finding>> {
+        match not_valid(&self.svid, config) {
+            Some(finding) if before.svid.is_valid_at(SystemTime::now()) => Err(vec![finding]),
+            _ => Ok(()),
+        }
     }
 
     /// Policy and schemas alone: what can be checked without the keys of the running sidecar.
@@ -69,6 +84,18 @@ impl Snapshot {
         let (policy, warnings) = Policy::compile(&files, &config.trust_domains(), &schemas, &settings)?;
         Ok((policy, schemas, warnings))
     }
+}
+
+/// What is wrong with the time at which our own certificate is valid.
+fn not_valid(svid: &Svid, config: &Config) -> Option<Finding> {
+    let now = SystemTime::now();
+    let when = if now > svid.not_after { "has expired" } else { "is not valid yet" };
+    let finding = || {
+        let message = format!("our own certificate {when}: no caller believes it");
+        Finding::of_file("certificate-not-valid", config.identity.certificate.display().to_string(), message)
+            .help("a new one is taken as soon as it is there")
+    };
+    (!svid.is_valid_at(now)).then(finding)
 }
 
 fn keep<T>(loaded: Result<T, FileError>, findings: &mut Vec<Finding>) -> Option<T> {

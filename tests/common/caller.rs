@@ -158,6 +158,24 @@ impl Caller {
 }
 
 impl Conversation {
+    /// Waits until the other side has ended the connection.
+    pub(crate) async fn ends(&self) {
+        within("the connection ends", async {
+            while !self.has_ended() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Whether the other side has ended the connection.
+    pub(crate) fn has_ended(&self) -> bool {
+        match self {
+            Self::H1(sender) => sender.is_closed(),
+            Self::H2(sender) => sender.is_closed(),
+        }
+    }
+
     /// One request and its answer.
     pub(crate) async fn send(&mut self, ask: Ask) -> Result<Reply, Failed> {
         let what = format!("the answer to {} {}", ask.method, ask.path);

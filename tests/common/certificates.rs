@@ -3,8 +3,8 @@
 use avrogate::identity::dev::{DevCa, DevSvid};
 use avrogate::identity::{SpiffeId, TrustDomain};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
 };
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +23,7 @@ pub(crate) struct OddLeaf<'a> {
     pub(crate) uris: &'a [&'a str],
     pub(crate) dns: &'a [&'a str],
     pub(crate) expired: bool,
+    pub(crate) serial: Option<u64>,
     /// The common name of its subject.
     pub(crate) subject: Option<&'a str>,
 }
@@ -56,8 +57,33 @@ impl Authority {
 
     /// A workload of the namespace `shop`, as it should be.
     pub(crate) fn workload(&self, account: &str) -> DevSvid {
+        self.workload_for(account, DAY)
+    }
+
+    /// The same for another time than a day.
+    pub(crate) fn workload_for(&self, account: &str, lifetime: Duration) -> DevSvid {
         let id: SpiffeId = format!("spiffe://cluster.local/ns/shop/sa/{account}").parse().unwrap();
-        self.dev.issue(&id, &[account], DAY).unwrap()
+        self.dev.issue(&id, &[account], lifetime).unwrap()
+    }
+
+    /// A revocation list of the odd authority.
+    pub(crate) fn crl(&self, serials: &[u64]) -> String {
+        let now = SystemTime::now();
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: (now - DAY / 2).into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: (now - DAY / 2).into(),
+            next_update: (now + DAY / 2).into(),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.odd).unwrap().pem().unwrap()
     }
 
     /// A leaf as it should not be.
@@ -75,6 +101,7 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         params.not_before = (now - DAY / 2).into();
         params.not_after = if leaf.expired { now - DAY / 4 } else { now + DAY / 2 }.into();
+        params.serial_number = leaf.serial.map(Into::into);
         let key = KeyPair::generate().unwrap();
         let certificate_pem = params.signed_by(&key, &self.odd).unwrap().pem();
         DevSvid { certificate_pem, key_pem: key.serialize_pem() }

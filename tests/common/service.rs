@@ -56,6 +56,8 @@ pub(crate) enum Answer {
     Dies(Bytes),
     /// It breaks off instead of answering.
     HangsUp,
+    /// 201 and the request's own body.
+    Echo,
     /// Never.
     Silent,
     /// Exactly these bytes, over h1; then the connection ends, or waits for the next request.
@@ -216,13 +218,17 @@ impl Log {
     }
 
     /// What it is to answer to the request, once it is time to.
-    async fn answer(&self) -> Answer {
+    async fn answer(&self, at: usize) -> Answer {
         let answer = self.state.lock().unwrap().answer.clone();
-        match answer {
+        let answer = match answer {
             Answer::Held(answer) => {
                 self.go_on.notified().await;
                 *answer
             }
+            answer => answer,
+        };
+        match answer {
+            Answer::Echo => Answer::created(self.state.lock().unwrap().seen[at].body.clone()),
             answer => answer,
         }
     }
@@ -282,7 +288,7 @@ impl H1 {
                 self.take_body(at, length.unwrap_or(0)).await?
             }
             self.log.change(|state| state.seen[at].whole = true);
-            self.answer().await?;
+            self.answer(at).await?;
         }
     }
 
@@ -329,11 +335,11 @@ impl H1 {
         (read > 0).then_some(())
     }
 
-    async fn answer(&mut self) -> Option<()> {
+    async fn answer(&mut self, at: usize) -> Option<()> {
         let log = self.log.clone();
         // Who waits for an answer may leave.
         let answer = tokio::select! {
-            answer = log.answer() => answer,
+            answer = log.answer(at) => answer,
             None = self.read() => return None,
         };
         let (bytes, close) = match answer {
@@ -354,7 +360,7 @@ impl H1 {
             Answer::Dies(body) => (unfinished(&body), true),
             Answer::Raw { bytes, close } => (bytes, close),
             Answer::HangsUp => return None,
-            Answer::Silent | Answer::Held(_) => {
+            Answer::Silent | Answer::Held(_) | Answer::Echo => {
                 while self.read().await.is_some() {}
                 return None;
             }
@@ -407,7 +413,7 @@ async fn answer_h2(
     }
     log.change(|state| state.seen[at].whole = true);
     let mut answer = http::Response::new(Body::default());
-    *answer.body_mut() = match log.answer().await {
+    *answer.body_mut() = match log.answer(at).await {
         Answer::Whole { status, fields, body } => {
             *answer.status_mut() = status.try_into().unwrap();
             for (name, value) in fields {
@@ -426,7 +432,7 @@ async fn answer_h2(
             Body::of(vec![Step::Data(body), Step::Wait(when), Step::Break])
         }
         Answer::HangsUp => return Err("hangs up"),
-        Answer::Silent | Answer::Held(_) => {
+        Answer::Silent | Answer::Held(_) | Answer::Echo => {
             tokio::time::sleep(DEADLINE * 2).await;
             return Err("silent");
         }

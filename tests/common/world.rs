@@ -27,11 +27,28 @@ pub(crate) struct Setup {
     pub(crate) bootstrap: &'static str,
     /// The policy.
     pub(crate) policy: String,
+    /// Where the policy is said to be.
+    pub(crate) policy_path: &'static str,
+    /// Where the schemas are said to be, if not where the example has them.
+    pub(crate) schemas: Option<&'static str>,
+    /// Revocation lists.
+    pub(crate) crls: &'static [&'static str],
+    /// Writes more files, or others, before the start.
+    pub(crate) prepare: fn(&Authority, &Path),
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { protocol: Protocol::Http1, service: None, bootstrap: "", policy: POLICY.into() }
+        Self {
+            protocol: Protocol::Http1,
+            service: None,
+            bootstrap: "",
+            policy: POLICY.into(),
+            policy_path: "policy.yaml",
+            schemas: None,
+            crls: &[],
+            prepare: |_, _| {},
+        }
     }
 }
 
@@ -45,7 +62,7 @@ pub(crate) struct World {
     pub(crate) service: Double,
     sidecar: Sidecar,
     decisions: Lines,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
 }
 
 /// A world that has come to its end: nothing will be added to this.
@@ -81,21 +98,25 @@ impl World {
         write("tls.key", &own.key_pem);
         write("ca.crt", &authority.bundle());
         write("policy.yaml", &setup.policy);
-        let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/example/schemas");
+        (setup.prepare)(&authority, files.path());
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/example/schemas");
+        let schemas = setup.schemas.map_or(example, Into::into);
         let bootstrap = format!(
             "apiVersion: avrogate.dev/v1alpha1\n\
              kind: Sidecar\n\
              workers: 1\n\
              inbound: {{listen: \"127.0.0.1:0\"}}\n\
              service: {{address: \"{}\", protocol: {:?}}}\n\
-             identity: {{certificate: tls.crt, key: tls.key, trustBundles: {{cluster.local: ca.crt}}}}\n\
-             policy: policy.yaml\n\
+             identity: {{certificate: tls.crt, key: tls.key, trustBundles: {{cluster.local: ca.crt}}, crls: {:?}}}\n\
+             policy: {}\n\
              schemas: {{directory: {}}}\n\
              admin: {{listen: \"127.0.0.1:0\"}}\n\
              decisions: {{passes: 100%}}\n\
              {}",
             setup.service.unwrap_or(service.address),
             setup.protocol,
+            setup.crls,
+            setup.policy_path,
             schemas.display(),
             setup.bootstrap,
         );
@@ -104,7 +125,7 @@ impl World {
             .unwrap_or_else(|findings| panic!("{}", findings.iter().map(ToString::to_string).collect::<String>()));
         let decisions = Lines::default();
         let sidecar = Sidecar::start(config, Box::new(decisions.clone())).unwrap_or_else(|error| panic!("{error}"));
-        Self { inbound: sidecar.inbound(), authority, service, sidecar, decisions, _files: files }
+        Self { inbound: sidecar.inbound(), authority, service, sidecar, decisions, files }
     }
 
     /// A caller with a certificate as it should be.
@@ -130,6 +151,36 @@ impl World {
     /// Where the admin pages are.
     pub(crate) fn admin(&self) -> SocketAddr {
         self.sidecar.admin()
+    }
+
+    /// The directory that the sidecar's files lie in.
+    pub(crate) fn files(&self) -> &Path {
+        self.files.path()
+    }
+
+    /// Replaces a file as a careful writer does: whole.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let beside = self.files().join(".new");
+        std::fs::write(&beside, text).unwrap();
+        std::fs::rename(beside, self.files().join(name)).unwrap();
+    }
+
+    /// Asks the sidecar to look at its inputs.
+    pub(crate) fn reload(&self) {
+        self.sidecar.reload();
+    }
+
+    /// The generation in force.
+    pub(crate) fn generation(&self) -> u64 {
+        self.sidecar.generation()
+    }
+
+    /// Waits until this generation is in force.
+    pub(crate) async fn takes(&self, generation: u64) {
+        self.metrics_say(&format!("generation {generation} is in force"), |page| {
+            metric(page, "avrogate_snapshot_generation", &[]) == f64::from(u32::try_from(generation).unwrap())
+        })
+        .await;
     }
 
     /// Waits until the decision log has at least so many lines.
