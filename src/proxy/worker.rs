@@ -181,6 +181,11 @@ impl RequestIds {
 }
 
 impl Connection {
+    /// A request that goes on must be over by this time, or the connection is cut.
+    pub(crate) fn must_be_over_by(&self, by: Instant) {
+        self.activity.must_be_over_by(by);
+    }
+
     /// A request begins; it ends when the guard is dropped.
     pub(crate) fn busy(&self) -> super::activity::Busy {
         self.activity.busy()
@@ -300,6 +305,10 @@ where
                 }
                 if connection.activity.head_begun().is_some_and(|begun| begun + limits.head_time_max <= now) {
                     tracing::debug!("connection cut: a head took too long");
+                    return;
+                }
+                if connection.activity.over_by().is_some_and(|by| by + SOON <= now) {
+                    tracing::debug!("connection cut: its caller does not read");
                     return;
                 }
                 let expires = now + connection.peer.not_after.duration_since(SystemTime::now()).unwrap_or_default();

@@ -224,7 +224,10 @@ impl Inspector {
     }
 
     fn wrong_framing(&self) -> Refused {
-        Refused::new(Reason::FramingInvalid, format!("the body does not begin as the contract wants: {}", self.wanted()))
+        Refused::new(
+            Reason::FramingInvalid,
+            format!("the body does not begin as the contract wants: {}", self.wanted()),
+        )
     }
 
     fn wanted(&self) -> String {
