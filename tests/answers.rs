@@ -141,7 +141,8 @@ async fn the_head_of_an_answer_is_built_anew() {
     for http in BOTH {
         let reply = world.caller("checkout").send(http, Ask::post("/v1/orders", order())).await;
         assert_eq!((reply.status, &*reply.body), (201, &*body));
-        let mut names: Vec<_> = reply.fields.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "date").collect();
+        let mut names: Vec<_> =
+            reply.fields.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "date").collect();
         names.sort_unstable();
         assert_eq!(names, ["content-length", "content-type", "set-cookie", "set-cookie"], "{http:?}");
     }
@@ -285,7 +286,11 @@ async fn a_service_that_speaks_no_http_is_not_believed() {
         ("two lengths", format!("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n{ok}"), &[502]),
         ("a length with a sign", "HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nok".into(), &[502]),
         ("a coding not known", "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nok".into(), &[502]),
-        ("a coding below chunks", "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n".into(), &[502]),
+        (
+            "a coding below chunks",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n".into(),
+            &[502],
+        ),
         ("chunks twice", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n".into(), &[502]),
         ("a NUL in a value", format!("HTTP/1.1 200 OK\r\nx: a\0b\r\n{ok}"), &[502]),
         ("a CR in a value", format!("HTTP/1.1 200 OK\r\nx: a\rb\r\n{ok}"), &[502]),
@@ -325,7 +330,8 @@ async fn a_flood_of_interim_answers_is_a_late_answer() {
 async fn an_answer_with_length_and_coding_has_one_end() {
     let world = world(Protocol::Http1).await;
     let hidden = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhidden";
-    for heads in ["content-length: 5\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 5"] {
+    for heads in ["content-length: 5\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 5"]
+    {
         world.service.answers(Answer::raw(format!("HTTP/1.1 200 OK\r\n{heads}\r\n\r\n2\r\nok\r\n0\r\n\r\n{hidden}")));
         let mut conversation = world.caller("checkout").connect(Http::H1).await.unwrap();
         for _ in 0..2 {

@@ -163,7 +163,10 @@ async fn an_ambiguous_path_is_refused_and_a_plain_one_is_forwarded_as_it_is() {
         let mut raw = caller.raw().await;
         raw.write(format!("GET {path} HTTP/1.1\r\nhost: orders\r\n\r\n")).await.unwrap();
         let reply = raw.answer().await.unwrap();
-        assert!([(400, "path_ambiguous"), (400, ""), (404, "route_unknown")].contains(&reply.verdict()), "{path}: {reply:?}");
+        assert!(
+            [(400, "path_ambiguous"), (400, ""), (404, "route_unknown")].contains(&reply.verdict()),
+            "{path}: {reply:?}"
+        );
         let mut frames = Frames::open(&caller).await;
         frames.head(1, &h2_head("GET", path), true).await;
         let end = frames.end_of(1).await;
@@ -298,7 +301,8 @@ async fn an_odd_h2_head_reaches_nobody() {
         );
     }
     // With a body of another length than was said.
-    for (what, said, sent) in [("too little", "6", "hello"), ("too much", "4", "hello"), ("nothing said", "0", "hello")] {
+    for (what, said, sent) in [("too little", "6", "hello"), ("too much", "4", "hello"), ("nothing said", "0", "hello")]
+    {
         let mut frames = Frames::open(&caller).await;
         let length = [("content-length", said)];
         frames.head(1, &[&h2_head("POST", "/v1/orders")[..], &length].concat(), false).await;

@@ -55,24 +55,80 @@ async fn a_leaf_without_one_identity_is_nobody() {
     let leaves: &[(&str, OddLeaf<'_>, &str)] = &[
         ("no name at all", OddLeaf::default(), "identity_missing"),
         ("a host name", OddLeaf { dns: &["checkout"], ..OddLeaf::default() }, "identity_missing"),
-        ("two URIs", OddLeaf { uris: &[id, "spiffe://cluster.local/ns/shop/sa/payments"], ..OddLeaf::default() }, "identity_invalid"),
+        (
+            "two URIs",
+            OddLeaf { uris: &[id, "spiffe://cluster.local/ns/shop/sa/payments"], ..OddLeaf::default() },
+            "identity_invalid",
+        ),
         ("the same URI twice", OddLeaf { uris: &[id, id], ..OddLeaf::default() }, "identity_invalid"),
         ("a URL beside it", OddLeaf { uris: &[id, "https://checkout.shop"], ..OddLeaf::default() }, "identity_invalid"),
         ("a URL", OddLeaf { uris: &["https://checkout.shop"], ..OddLeaf::default() }, "identity_invalid"),
         ("no path", OddLeaf { uris: &["spiffe://cluster.local"], ..OddLeaf::default() }, "identity_invalid"),
-        ("a slash at the end", OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/checkout/"], ..OddLeaf::default() }, "identity_invalid"),
-        ("dot segments", OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/../sa/checkout"], ..OddLeaf::default() }, "identity_invalid"),
-        ("an escape", OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/check%6fut"], ..OddLeaf::default() }, "identity_invalid"),
-        ("a query", OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/checkout?x"], ..OddLeaf::default() }, "identity_invalid"),
-        ("a fragment", OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/checkout#x"], ..OddLeaf::default() }, "identity_invalid"),
-        ("a port", OddLeaf { uris: &["spiffe://cluster.local:80/ns/shop/sa/checkout"], ..OddLeaf::default() }, "identity_invalid"),
-        ("user information", OddLeaf { uris: &["spiffe://me@cluster.local/ns/shop/sa/checkout"], ..OddLeaf::default() }, "identity_invalid"),
-        ("a wildcard", OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/*"], ..OddLeaf::default() }, "identity_invalid"),
-        ("a newline", OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/checkout\n"], ..OddLeaf::default() }, "identity_invalid"),
-        ("a NUL", OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/checkout\0.x"], ..OddLeaf::default() }, "identity_invalid"),
-        ("another trust domain", OddLeaf { uris: &["spiffe://elsewhere.local/ns/shop/sa/checkout"], ..OddLeaf::default() }, "identity_invalid"),
-        ("a longer trust domain", OddLeaf { uris: &["spiffe://cluster.local.evil/ns/shop/sa/checkout"], ..OddLeaf::default() }, "identity_invalid"),
-        ("two of Linkerd's", OddLeaf { dns: &[linkerd, "a.b.serviceaccount.identity.linkerd.cluster.local"], ..OddLeaf::default() }, "identity_invalid"),
+        (
+            "a slash at the end",
+            OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/checkout/"], ..OddLeaf::default() },
+            "identity_invalid",
+        ),
+        (
+            "dot segments",
+            OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/../sa/checkout"], ..OddLeaf::default() },
+            "identity_invalid",
+        ),
+        (
+            "an escape",
+            OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/check%6fut"], ..OddLeaf::default() },
+            "identity_invalid",
+        ),
+        (
+            "a query",
+            OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/checkout?x"], ..OddLeaf::default() },
+            "identity_invalid",
+        ),
+        (
+            "a fragment",
+            OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/checkout#x"], ..OddLeaf::default() },
+            "identity_invalid",
+        ),
+        (
+            "a port",
+            OddLeaf { uris: &["spiffe://cluster.local:80/ns/shop/sa/checkout"], ..OddLeaf::default() },
+            "identity_invalid",
+        ),
+        (
+            "user information",
+            OddLeaf { uris: &["spiffe://me@cluster.local/ns/shop/sa/checkout"], ..OddLeaf::default() },
+            "identity_invalid",
+        ),
+        (
+            "a wildcard",
+            OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/*"], ..OddLeaf::default() },
+            "identity_invalid",
+        ),
+        (
+            "a newline",
+            OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/checkout\n"], ..OddLeaf::default() },
+            "identity_invalid",
+        ),
+        (
+            "a NUL",
+            OddLeaf { uris: &["spiffe://cluster.local/ns/shop/sa/checkout\0.x"], ..OddLeaf::default() },
+            "identity_invalid",
+        ),
+        (
+            "another trust domain",
+            OddLeaf { uris: &["spiffe://elsewhere.local/ns/shop/sa/checkout"], ..OddLeaf::default() },
+            "identity_invalid",
+        ),
+        (
+            "a longer trust domain",
+            OddLeaf { uris: &["spiffe://cluster.local.evil/ns/shop/sa/checkout"], ..OddLeaf::default() },
+            "identity_invalid",
+        ),
+        (
+            "two of Linkerd's",
+            OddLeaf { dns: &[linkerd, "a.b.serviceaccount.identity.linkerd.cluster.local"], ..OddLeaf::default() },
+            "identity_invalid",
+        ),
     ];
     for http in BOTH {
         for (what, leaf, reason) in leaves {

@@ -175,7 +175,8 @@ async fn a_large_upload_that_is_denied_still_reads_its_answer() {
     let body = vec![0; 1 << 20];
     for expect in ["", "expect: 100-continue\r\n"] {
         let mut raw = denied.raw().await;
-        let head = format!("POST /v1/orders HTTP/1.1\r\nhost: orders\r\n{expect}content-length: {}\r\n\r\n", body.len());
+        let head =
+            format!("POST /v1/orders HTTP/1.1\r\nhost: orders\r\n{expect}content-length: {}\r\n\r\n", body.len());
         raw.write(head).await.unwrap();
         let written = raw.write(&body).await;
         let reply = raw.answer().await;
@@ -285,7 +286,8 @@ async fn each_way_to_break_a_contract_has_its_reason() {
                 assert_eq!(reply.field("avrogate-retryable"), "false");
             }
         }
-        for coding in ["gzip", "x-gzip", "br", "zstd", "deflate", "aws-chunked", "identity, gzip", "GZIP", "identity,"] {
+        for coding in ["gzip", "x-gzip", "br", "zstd", "deflate", "aws-chunked", "identity, gzip", "GZIP", "identity,"]
+        {
             let ask = Ask::post("/v1/orders", order.clone()).field("content-encoding", coding);
             let reply = world.caller("checkout").send(http, ask).await;
             assert_eq!(reply.verdict(), (415, "content_coding_refused"), "{http:?}: {coding}");

@@ -20,11 +20,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-/// The double.
+/// The double, or a handle to it.
+#[derive(Clone)]
 pub(crate) struct Double {
     pub(crate) address: SocketAddr,
     log: Arc<Log>,
-    accepting: JoinHandle<()>,
+    accepting: Arc<JoinHandle<()>>,
 }
 
 /// A request as the service saw it.
@@ -124,7 +125,7 @@ impl Double {
         };
         let log = Arc::new(Log { state: Mutex::new(state), changed: Notify::new(), go_on: Notify::new() });
         let address = listener.local_addr().unwrap();
-        Self { address, accepting: tokio::spawn(accept(listener, protocol, log.clone())), log }
+        Self { address, accepting: Arc::new(tokio::spawn(accept(listener, protocol, log.clone()))), log }
     }
 
     /// From now on it answers like this.
@@ -160,7 +161,9 @@ impl Double {
 
     /// Waits until this much of the body of its nth request, counted from none, is there.
     pub(crate) async fn has_body(&self, nth: usize, body: &[u8]) {
-        self.log.until("the service has a body", |state| state.seen.get(nth).is_some_and(|seen| seen.body == body)).await;
+        self.log
+            .until("the service has a body", |state| state.seen.get(nth).is_some_and(|seen| seen.body == body))
+            .await;
     }
 
     /// Waits until it has no connections.
@@ -274,7 +277,11 @@ impl H1 {
             let chunked = seen.field("transfer-encoding").inspect(|coding| assert_eq!(*coding, "chunked")).is_some();
             assert!(!(chunked && length.is_some()), "two framings: {}", String::from_utf8_lossy(&head));
             let at = self.log.head(seen);
-            if chunked { self.take_chunks(at).await? } else { self.take_body(at, length.unwrap_or(0)).await? }
+            if chunked {
+                self.take_chunks(at).await?
+            } else {
+                self.take_body(at, length.unwrap_or(0)).await?
+            }
             self.log.change(|state| state.seen[at].whole = true);
             self.answer().await?;
         }

@@ -100,9 +100,8 @@ impl World {
             setup.bootstrap,
         );
         write("avrogate.yaml", &bootstrap);
-        let (config, _) = Config::load(&files.path().join("avrogate.yaml")).unwrap_or_else(|findings| {
-            panic!("{}", findings.iter().map(ToString::to_string).collect::<String>())
-        });
+        let (config, _) = Config::load(&files.path().join("avrogate.yaml"))
+            .unwrap_or_else(|findings| panic!("{}", findings.iter().map(ToString::to_string).collect::<String>()));
         let decisions = Lines::default();
         let sidecar = Sidecar::start(config, Box::new(decisions.clone())).unwrap_or_else(|error| panic!("{error}"));
         Self { inbound: sidecar.inbound(), authority, service, sidecar, decisions, _files: files }
@@ -154,6 +153,12 @@ impl World {
             }
         })
         .await;
+    }
+
+    /// Stops the sidecar, while the service goes on; whether all requests finished within the grace period.
+    pub(crate) async fn stop(self) -> bool {
+        let stopped = tokio::task::spawn_blocking(|| self.sidecar.stop());
+        within("the sidecar stops", stopped).await.unwrap()
     }
 
     /// Stops the sidecar, while the service goes on, and waits until the service is rid of it.
