@@ -17,6 +17,8 @@ pub(crate) struct Activity {
     /// The first byte since the last request: the begin of a head. Only h1 knows; h2 sends frames at any time.
     head_begun: Cell<Option<Instant>>,
     idle_since: Cell<Instant>,
+    /// When the last of the requests that go on must be over.
+    over_by: Cell<Option<Instant>>,
     h1: bool,
 }
 
@@ -34,7 +36,13 @@ pub(crate) struct Watched<S> {
 impl Activity {
     /// Of a connection that has just been made.
     pub(crate) fn new(h1: bool) -> Self {
-        Self { requests: Cell::new(0), head_begun: Cell::new(None), idle_since: Cell::new(Instant::now()), h1 }
+        Self {
+            requests: Cell::new(0),
+            head_begun: Cell::new(None),
+            idle_since: Cell::new(Instant::now()),
+            over_by: Cell::new(None),
+            h1,
+        }
     }
 
     /// A request begins.
@@ -42,6 +50,17 @@ impl Activity {
         self.requests.set(self.requests.get() + 1);
         self.head_begun.set(None);
         Busy(self.clone())
+    }
+
+    /// A request that goes on must be over by this time.
+    pub(crate) fn must_be_over_by(&self, by: Instant) {
+        self.over_by.set(self.over_by.get().max(Some(by)));
+    }
+
+    /// When every request that goes on should have been over. A caller that does not read its answer is not asked for
+    /// by the answer's own timer: nothing polls a body that nobody takes.
+    pub(crate) fn over_by(&self) -> Option<Instant> {
+        self.over_by.get()
     }
 
     /// When the head began that has not ended.
@@ -65,6 +84,9 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.0.requests.set(self.0.requests.get() - 1);
         self.0.idle_since.set(Instant::now());
+        if self.0.requests.get() == 0 {
+            self.0.over_by.set(None);
+        }
     }
 }
 

@@ -166,6 +166,10 @@ where
                     tracing::debug!("connection cut: a head took too long");
                     return;
                 }
+                if connection.activity.over_by().is_some_and(|by| by + SOON <= now) {
+                    tracing::debug!("connection cut: its caller does not read");
+                    return;
+                }
                 let expires = now + connection.peer.not_after.duration_since(SystemTime::now()).unwrap_or_default();
                 let idle = connection.activity.idle_since().is_some_and(|since| since + limits.idle_time_max <= now);
                 let regular = now + limits.head_time_max.min(limits.idle_time_max);

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
 use std::rc::Rc;
 use std::time::SystemTime;
+use tokio::time::Instant;
 
 /// One caller's connection.
 #[derive(Debug)]
@@ -25,6 +26,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// A request that goes on must be over by this time, or the connection is cut.
+    pub(crate) fn must_be_over_by(&self, by: Instant) {
+        self.activity.must_be_over_by(by);
+    }
+
     /// A request begins; it ends when the guard is dropped.
     pub(crate) fn busy(&self) -> Busy {
         self.activity.busy()

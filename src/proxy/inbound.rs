@@ -117,6 +117,7 @@ async fn pass(
     // The service. From here on it may have acted.
     let begin = Instant::now();
     let deadline = begin + route.and_then(|route| route.request_timeout).unwrap_or(limits.request_time_max);
+    connection.must_be_over_by(deadline);
     let request = head::to_service(head, &target, added(connection, route, told), gate);
     told.forwards(begin);
     let (answer_head, answer) = match forward(connection, permit, request, deadline).await {

@@ -20,11 +20,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-/// The double.
+/// The double, or a handle to it.
+#[derive(Clone)]
 pub(crate) struct Double {
     pub(crate) address: SocketAddr,
     log: Arc<Log>,
-    accepting: JoinHandle<()>,
+    accepting: Arc<JoinHandle<()>>,
 }
 
 /// A request as the service saw it.
@@ -126,7 +127,7 @@ impl Double {
         };
         let log = Arc::new(Log { state: Mutex::new(state), changed: Notify::new(), go_on: Notify::new() });
         let address = listener.local_addr().unwrap();
-        Self { address, accepting: tokio::spawn(accept(listener, protocol, log.clone())), log }
+        Self { address, accepting: Arc::new(tokio::spawn(accept(listener, protocol, log.clone()))), log }
     }
 
     /// From now on it answers like this.

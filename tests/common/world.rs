@@ -206,6 +206,12 @@ impl World {
         .await;
     }
 
+    /// Stops the sidecar, while the service goes on; whether all requests finished within the grace period.
+    pub(crate) async fn stop(self) -> bool {
+        let stopped = tokio::task::spawn_blocking(|| self.sidecar.stop());
+        within("the sidecar stops", stopped).await.unwrap()
+    }
+
     /// Stops the sidecar, while the service goes on, and waits until the service is rid of it.
     pub(crate) async fn end(self) -> Ended {
         let Self { service, sidecar, decisions, .. } = self;

@@ -1,0 +1,164 @@
+//! A dry run forwards what enforcing would have refused, byte for byte, and tells exactly how often that was.
+
+mod common;
+
+use common::bodies::{self, order, order_with_bad_status, refund};
+use common::world::POLICY;
+use common::{Answer, Ask, BOTH, Ended, Http, Setup, World};
+use std::collections::BTreeMap;
+
+/// Traffic of all kinds; each request is sent over h1 and h2.
+fn traffic() -> Vec<(&'static str, Ask, &'static str)> {
+    let order = order();
+    let prefix = order[..order.len() - 1].to_vec();
+    let trailing = [&order[..], &[0]].concat();
+    let large = bodies::order_of_length(201);
+    vec![
+        ("checkout", Ask::post("/v1/orders", order.clone()), ""),
+        ("checkout", Ask::post("/v1/orders", order_with_bad_status()), "datum_invalid"),
+        ("checkout", Ask::post("/v1/orders", prefix.clone()), "datum_invalid"),
+        ("checkout", Ask::pieces("/v1/orders", trailing.chunks(3)), "datum_invalid"),
+        ("checkout", Ask::post("/v1/orders", vec![]), "datum_invalid"),
+        ("checkout", Ask::post("/v1/orders", refund()), "schema_not_allowed"),
+        ("checkout", Ask::post("/v1/orders", bodies::framed(4711, b"?")), "schema_unknown"),
+        ("checkout", Ask::post("/v1/orders", b"no Avro".to_vec()), "framing_invalid"),
+        ("checkout", Ask::post("/small", large), "body_too_large"),
+        ("checkout", Ask::post("/healthz", b"a body".to_vec()), "body_unexpected"),
+        ("checkout", Ask::pieces("/healthz", [&b"a body"[..]]), "body_unexpected"),
+        (
+            "checkout",
+            Ask::post("/v1/orders", order.clone()).field("content-encoding", "gzip"),
+            "content_coding_refused",
+        ),
+        ("marketing", Ask::post("/v1/orders", order.clone()), "policy_denied"),
+        ("marketing", Ask::post("/v1/orders", prefix), "policy_denied"),
+        ("marketing", Ask::get("/legacy"), "policy_denied"),
+        ("marketing", Ask::get("/healthz"), ""),
+        ("checkout", Ask::post("/warn", order_with_bad_status()), ""),
+    ]
+}
+
+/// Sends everything; how often each reason was answered.
+async fn play(world: &World) -> BTreeMap<String, usize> {
+    let mut refused = BTreeMap::new();
+    for http in BOTH {
+        for (who, ask, _) in traffic() {
+            let reply = world.caller(who).send(http, ask).await;
+            if !reply.reason().is_empty() {
+                *refused.entry(reply.reason().to_owned()).or_default() += 1;
+            }
+        }
+        world.service.answers(Answer::created("no Avro"));
+        let reply = world.caller("checkout").send(http, Ask::post("/v1/orders", order())).await;
+        if !reply.reason().is_empty() {
+            *refused.entry(reply.reason().to_owned()).or_default() += 1;
+        }
+        world.service.answers(Answer::created(bodies::accepted()));
+    }
+    refused
+}
+
+fn dry_policy() -> String {
+    let dry = POLICY.replace("mode: Enforce", "mode: DryRun");
+    assert_ne!(dry, POLICY);
+    dry
+}
+
+fn would_refuse(ended: &Ended) -> BTreeMap<String, usize> {
+    let mut counted = BTreeMap::new();
+    for line in &ended.decisions {
+        if let Some(reason) = line["would_refuse"].as_str() {
+            *counted.entry(reason.to_owned()).or_default() += 1;
+        }
+    }
+    counted
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_what_enforcing_refuses() {
+    let enforcing = World::start().await;
+    let refused = play(&enforcing).await;
+    let enforced = enforcing.end().await;
+    let mut expected = BTreeMap::from([("answer_invalid".to_owned(), 2)]);
+    for (_, _, reason) in traffic().into_iter().filter(|(_, _, reason)| !reason.is_empty()) {
+        *expected.entry(reason.to_owned()).or_default() += 2;
+    }
+    assert_eq!(refused, expected);
+    assert!(would_refuse(&enforced).is_empty());
+
+    // By the policy's word, and by the process's.
+    let setups =
+        [Setup { policy: dry_policy(), ..Setup::default() }, Setup { bootstrap: "mode: DryRun", ..Setup::default() }];
+    for setup in setups {
+        let world = World::with(setup).await;
+        assert_eq!(play(&world).await, BTreeMap::new(), "nothing is refused");
+        let sent = (traffic().len() + 1) * 2;
+        world.told(sent).await;
+        let ended = world.end().await;
+        assert_eq!(would_refuse(&ended), expected);
+        for (reason, count) in &expected {
+            let label = format!("reason=\"{reason}\"");
+            assert_eq!(ended.metric("avrogate_would_refuse_total", &[&label]), *count as f64, "{reason}");
+        }
+        assert_eq!(ended.metric("avrogate_would_refuse_total", &[]), expected.values().sum::<usize>() as f64);
+        assert_eq!(ended.seen.len(), sent, "everything is forwarded");
+        assert!(ended.seen.iter().all(|seen| seen.whole));
+        assert!(ended.decisions.iter().all(|line| line["outcome"] == "passed"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_dry_run_forwards_is_what_came() {
+    let world = World::with(Setup { policy: dry_policy(), ..Setup::default() }).await;
+    let mut bodies = Vec::new();
+    for http in BOTH {
+        for body in [order(), order_with_bad_status(), refund(), b"no Avro".to_vec(), order().repeat(3)] {
+            let answer = format!("answer to {} bytes", body.len());
+            world.service.answers(Answer::created(answer.clone()));
+            let reply = world.caller("marketing").send(http, Ask::post("/v1/orders", body.clone())).await;
+            assert_eq!((reply.status, &*reply.body), (201, answer.as_bytes()));
+            bodies.push(body);
+        }
+        // Longer than any limit of judging.
+        let large = bodies::order_of_length(1 << 20).repeat(2);
+        let reply = world.caller("marketing").send(http, Ask::post("/v1/orders", large.clone())).await;
+        assert_eq!(reply.status, 201);
+        bodies.push(large);
+    }
+    let seen: Vec<_> = world.end().await.seen.into_iter().map(|seen| seen.body).collect();
+    assert!(seen == bodies);
+}
+
+/// What is no request is refused however dry the run is.
+#[tokio::test]
+async fn bad_http_is_refused_all_the_same() {
+    let world = World::with(Setup { bootstrap: "mode: DryRun", ..Setup::default() }).await;
+    for http in BOTH {
+        let caller = world.caller("marketing");
+        for (ask, verdict) in [
+            (Ask::get("/a/../b"), (400, "path_ambiguous")),
+            (Ask::get("/free").method("TRACE"), (501, "method_refused")),
+            (Ask::get("/free").field("expect", "x"), (417, "expectation_failed")),
+        ] {
+            assert_eq!(caller.send(http, ask).await.verdict(), verdict);
+        }
+    }
+    world.nobody().try_send(Http::H1, Ask::get("/healthz")).await.unwrap_err();
+    assert_eq!(world.end().await.bytes, 0);
+}
+
+/// Break glass: even what has no route is forwarded, and only then.
+#[tokio::test]
+async fn a_process_that_runs_dry_forwards_what_has_no_route() {
+    let by_policy = World::with(Setup { policy: dry_policy(), ..Setup::default() }).await;
+    let by_process = World::with(Setup { bootstrap: "mode: DryRun", ..Setup::default() }).await;
+    for http in BOTH {
+        let ask = || Ask::post("/nowhere", b"anything".to_vec());
+        assert_eq!(by_policy.caller("checkout").send(http, ask()).await.verdict(), (404, "route_unknown"));
+        assert_eq!(by_process.caller("checkout").send(http, ask()).await.status, 201);
+    }
+    assert_eq!(by_policy.end().await.bytes, 0);
+    let ended = by_process.end().await;
+    assert_eq!(would_refuse(&ended), BTreeMap::from([("route_unknown".to_owned(), 2)]));
+    assert!(ended.seen.iter().all(|seen| seen.body == b"anything"));
+}

@@ -1,0 +1,188 @@
+//! Every wait has an end, and every buffer a size.
+
+mod common;
+
+use bytes::Bytes;
+use common::bodies::{self, order};
+use common::frames::{self, Frames, block};
+use common::world::metric;
+use common::{Answer, Ask, BOTH, Http, Setup, Step, World, within};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+const HURRIED: &str = "timeouts: {handshake: 300ms, head: 300ms, body: 300ms, request: 1s, idle: 600ms}";
+
+async fn hurried() -> World {
+    World::with(Setup { bootstrap: HURRIED, ..Setup::default() }).await
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_is_cut() {
+    let world = hurried().await;
+    let mut silent = TcpStream::connect(world.inbound).await.unwrap();
+    let read = within("the socket is closed", silent.read_to_end(&mut Vec::new())).await;
+    assert!(read.is_err() || read.is_ok_and(|read| read == 0));
+    let counted = |page: &str| metric(page, "avrogate_tls_handshakes_total", &["result=\"failed\""]) == 1.0;
+    world.metrics_say("the handshake is counted", counted).await;
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_left() {
+    let world = hurried().await;
+    let caller = world.caller("checkout");
+    // At once, and after a request.
+    let mut raw = caller.raw().await;
+    assert!(raw.closed().await.is_empty());
+    let mut raw = caller.raw().await;
+    raw.write("GET /healthz HTTP/1.1\r\nhost: orders\r\n\r\n").await.unwrap();
+    assert_eq!(raw.answer().await.unwrap().status, 201);
+    assert!(raw.closed().await.is_empty());
+    // Over h2, with and without its preface.
+    let mut stream = caller.stream(b"h2").await.unwrap();
+    let _ = within("the stream is closed", stream.read_to_end(&mut Vec::new())).await;
+    let mut frames = Frames::open(&caller).await;
+    frames.end_of(1).await;
+    assert_eq!(world.end().await.seen.len(), 1);
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_cut() {
+    let world = hurried().await;
+    let caller = world.caller("checkout");
+    let mut raw = caller.raw().await;
+    raw.write("GET /healthz HTTP/1.1\r\nhost: or").await.unwrap();
+    raw.closed().await;
+    // However busily it goes on.
+    let mut raw = caller.raw().await;
+    raw.write("GET /healthz HTTP/1.1\r\nhost: orders\r\n").await.unwrap();
+    let trickle = async {
+        while raw.write("x: y\r\n").await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    within("the trickle is cut", trickle).await;
+    let mut frames = Frames::open(&caller).await;
+    frames.write(frames::HEADERS, 0, 1, &block(&[(":method", "GET")])).await;
+    frames.end_of(1).await;
+    assert_eq!(world.end().await.bytes, 0);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_is_408() {
+    let world = hurried().await;
+    let caller = world.caller("checkout");
+    let some = Bytes::copy_from_slice(&order()[..9]);
+    for http in BOTH {
+        for steps in [vec![Step::Never], vec![Step::Data(some.clone()), Step::Never]] {
+            let reply = caller.send(http, Ask::steps("/v1/orders", steps)).await;
+            assert_eq!(reply.verdict(), (408, "body_timeout"), "{http:?}");
+            assert_eq!(reply.field("avrogate-retryable"), "true");
+        }
+    }
+    let ended = world.end().await;
+    assert_eq!((ended.bytes, ended.metric("avrogate_held_bytes", &[])), (0, 0.0));
+}
+
+/// A caller that does not read its answer does not keep it for ever.
+#[tokio::test]
+async fn who_does_not_read_is_left() {
+    let world = hurried().await;
+    let caller = world.caller("checkout");
+    world.service.answers(Answer::status(200, vec![0; 32 << 20]));
+    let mut raw = caller.raw().await;
+    raw.write("GET /healthz HTTP/1.1\r\nhost: orders\r\n\r\n").await.unwrap();
+    let mut frames = Frames::open(&caller).await;
+    let head = [(":method", "GET"), (":scheme", "https"), (":authority", "orders"), (":path", "/healthz")];
+    frames.head(1, &head, true).await;
+    let told = world.told(2).await;
+    assert!(told.iter().all(|line| line["outcome"] != "passed"), "{told:?}");
+    // The service is rid of them too.
+    world.service.is_alone().await;
+}
+
+/// While one caller dawdles others are served.
+#[tokio::test]
+async fn who_dawdles_keeps_nobody_else_waiting() {
+    let world = World::start().await;
+    let caller = world.caller("checkout");
+    let mut slow = Vec::new();
+    for _ in 0..50 {
+        let mut raw = caller.raw().await;
+        raw.write("POST /v1/orders HTTP/1.1\r\nhost: orders\r\ncontent-length: 100\r\n\r\n\0").await.unwrap();
+        slow.push(raw);
+    }
+    for http in BOTH {
+        assert_eq!(caller.send(http, Ask::post("/v1/orders", order())).await.status, 201);
+    }
+    assert_eq!(world.service.connections(), 1);
+}
+
+/// All bodies together, not only each.
+#[tokio::test]
+async fn the_process_holds_so_many_bytes_and_no_more() {
+    let most = 1 << 20;
+    let world = World::with(Setup { bootstrap: "limits: {heldBytes: 1MiB}", ..Setup::default() }).await;
+    let caller = world.caller("checkout");
+    let (order, large) = (order(), bodies::order_of_length(most));
+    let room = most - order.len();
+    let held = |bytes: usize| move |page: &str| metric(page, "avrogate_held_bytes", &[]) == bytes as f64;
+    let mut holding = caller.raw().await;
+    holding.write(format!("POST /v1/orders HTTP/1.1\r\nhost: orders\r\ncontent-length: {most}\r\n\r\n")).await.unwrap();
+    holding.write(&large[..room]).await.unwrap();
+    world.metrics_say("bytes are held", held(room)).await;
+    for http in BOTH {
+        assert_eq!(caller.send(http, Ask::post("/v1/orders", order.clone())).await.status, 201, "at the limit");
+        world.metrics_say("they are given back", held(room)).await;
+    }
+    holding.write(&large[room..=room]).await.unwrap();
+    world.metrics_say("one more is held", held(room + 1)).await;
+    for http in BOTH {
+        let reply = caller.send(http, Ask::post("/v1/orders", order.clone())).await;
+        assert_eq!(reply.verdict(), (503, "overload"), "one past it");
+        assert_eq!((reply.field("avrogate-retryable"), reply.field("retry-after")), ("true", "1"));
+    }
+    holding.write(&large[room + 1..]).await.unwrap();
+    assert_eq!(holding.answer().await.unwrap().status, 201, "who was first is served");
+    drop(holding);
+    let ended = world.end().await;
+    assert_eq!((ended.seen.len(), ended.metric("avrogate_held_bytes", &[])), (3, 0.0));
+}
+
+/// Callers beyond the limit wait for a place; nobody is thrown out.
+#[tokio::test]
+async fn so_many_connections_and_no_more() {
+    let world = World::with(Setup { bootstrap: "limits: {connections: 2}", ..Setup::default() }).await;
+    let caller = world.caller("checkout");
+    let mut first = caller.connect(Http::H1).await.unwrap();
+    let mut second = caller.connect(Http::H2).await.unwrap();
+    for conversation in [&mut first, &mut second] {
+        assert_eq!(conversation.send(Ask::get("/healthz")).await.unwrap().status, 201);
+    }
+    let third = tokio::spawn({
+        let caller = caller.clone();
+        async move { caller.send(Http::H1, Ask::get("/healthz")).await.status }
+    });
+    assert_eq!(first.send(Ask::get("/healthz")).await.unwrap().status, 201);
+    assert_eq!(metric(&world.metrics(), "avrogate_connections_total", &[]), 2.0);
+    drop(first);
+    assert_eq!(third.await.unwrap(), 201);
+}
+
+/// More streams than are allowed wait or are refused, and the service sees no more at once than that.
+#[tokio::test]
+async fn so_many_streams_and_no_more() {
+    let world = World::start().await;
+    let caller = world.caller("checkout");
+    world.service.answers(Answer::Silent);
+    let mut frames = Frames::open(&caller).await;
+    let head = [(":method", "GET"), (":scheme", "https"), (":authority", "orders"), (":path", "/healthz")];
+    for stream in (1..300).step_by(2) {
+        frames.head(stream, &head, true).await;
+    }
+    // The last one has an end although nobody answers.
+    let end = frames.end_of(299).await;
+    assert!(matches!(end, frames::StreamEnd::Reset(_) | frames::StreamEnd::Gone(_)), "{end:?}");
+    drop(frames);
+    let ended = world.end().await;
+    assert!(ended.seen.len() <= 100, "{}", ended.seen.len());
+}
