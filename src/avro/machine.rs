@@ -21,7 +21,8 @@ pub(super) struct Machine {
     /// How many more records, arrays and maps may open; those laid out since the last call, array or map are not
     /// counted yet.
     room: u32,
-    items: u64,
+    /// How many more items may follow.
+    items_left: u64,
     pub(super) calls: Vec<Call>,
     /// The arrays and maps that are open, but for the innermost, which is `block`.
     pub(super) outer: Vec<Block>,
@@ -88,7 +89,7 @@ impl Machine {
         Self {
             pc: 0,
             room: limits.depth_max,
-            items: 0,
+            items_left: limits.items_max,
             calls: Vec::new(),
             outer: Vec::new(),
             block: Block::default(),
@@ -102,7 +103,7 @@ impl Machine {
     pub(super) fn reset(&mut self, limits: &Limits) {
         self.pc = 0;
         self.room = limits.depth_max;
-        self.items = 0;
+        self.items_left = limits.items_max;
         self.calls.clear();
         self.outer.clear();
         self.payload = Payload::None;
@@ -124,6 +125,9 @@ impl Machine {
                 self.hurry::<false>(piece.program, pc, rest)
             };
             at = piece.input.len() - left;
+            if self.calls.is_empty() && piece.program.ops.get(pc as usize) == Some(&Op::Return) {
+                return Halt::Done(at);
+            }
             match self.step(piece, pc, at) {
                 Ok(next) => (pc, at) = next,
                 Err(halt) => return halt,
@@ -144,6 +148,8 @@ impl Machine {
                 Op::Skip(width) => skip_width(rest, width),
                 Op::Enum(symbols) => skip_symbol(rest, symbols),
                 Op::Boolean => skip_boolean(rest),
+                Op::Bytes => skip_short_bytes(rest),
+                Op::OptionalBytes { null } => optional(rest, null, skip_short_bytes),
                 Op::OptionalString { null } => optional(rest, null, skip_short_ascii),
                 Op::OptionalLong { null } => optional(rest, null, skip_short_long::<STRICT>),
                 Op::OptionalInt { null } => optional(rest, null, skip_short_int::<STRICT>),
@@ -193,32 +199,68 @@ impl Machine {
                     }
                     Some(rest)
                 }
-                Op::Open { block, levels } => match rest {
+                Op::Open { block, levels } if u32::from(levels) <= self.room => match rest {
                     // Empty, so it need not open.
-                    [0, behind @ ..] if u32::from(levels) <= self.room => {
+                    [0, behind @ ..] => {
                         rest = behind;
                         pc = block + 1;
                         continue;
                     }
-                    _ => None,
-                },
-                Op::Block { .. } => match rest {
-                    [0, rest @ ..] if !self.block.sized => {
-                        self.close();
-                        Some(rest)
+                    _ if self.outer.len() < self.outer.capacity() => {
+                        self.open(levels);
+                        pc = block;
+                        continue;
                     }
                     _ => None,
                 },
+                Op::Block { body, items } if !self.block.sized => match rest.split_first() {
+                    Some((0, behind)) => {
+                        self.close();
+                        Some(behind)
+                    }
+                    Some((count, behind)) if count & 0x81 == 0 && self.begin_quickly(count >> 1, items) => {
+                        rest = behind;
+                        pc = body;
+                        continue;
+                    }
+                    _ => None,
+                },
+                Op::Union { first, count } => match rest.split_first() {
+                    Some((index, behind)) if index & 0x81 == 0 && u32::from(index >> 1) < count => {
+                        let Some(branch) = program.branches.get(first as usize + usize::from(index >> 1)) else {
+                            break;
+                        };
+                        rest = behind;
+                        pc = *branch;
+                        continue;
+                    }
+                    _ => None,
+                },
+                Op::SkipRun(width) => {
+                    // Items are counted from bytes only when they are all here.
+                    let width = self.block.left.saturating_mul(width.into());
+                    let behind = skip_width(rest, width);
+                    if behind.is_some() {
+                        self.block.left = 0;
+                    }
+                    behind
+                }
+                Op::StringRun { next } => {
+                    while self.block.left > 0 {
+                        let Some(behind) = skip_short_ascii(rest) else { return (pc, rest.len()) };
+                        rest = behind;
+                        self.block.left -= 1;
+                    }
+                    pc = next + 1;
+                    continue;
+                }
                 Op::Call { .. }
                 | Op::Depth { .. }
-                | Op::Bytes
-                | Op::OptionalBytes { .. }
-                | Op::Union { .. }
+                | Op::Open { .. }
+                | Op::Block { .. }
                 | Op::LongRun
                 | Op::IntRun
-                | Op::BooleanRun
-                | Op::SkipRun(_)
-                | Op::StringRun { .. } => None,
+                | Op::BooleanRun => None,
             };
             let Some(behind) = behind else { break };
             rest = behind;
@@ -318,9 +360,7 @@ impl Machine {
             },
             Op::Open { block, levels } => {
                 self.may_open(levels.into(), start)?;
-                self.outer.push(self.block);
-                self.block = Block { room_around: self.room, ..Block::default() };
-                self.room -= u32::from(levels);
+                self.open(levels);
                 next = block;
                 start
             }
@@ -475,6 +515,33 @@ impl Machine {
         self.room -= u32::from(levels);
     }
 
+    /// Opens an array or a map, for which there is room.
+    #[inline(always)]
+    fn open(&mut self, levels: u16) {
+        self.outer.push(self.block);
+        self.block = Block { room_around: self.room, ..Block::default() };
+        self.room -= u32::from(levels);
+    }
+
+    /// Begins a block of so many items without a size, if so many and the records they are may be.
+    #[inline(always)]
+    fn begin_quickly(&mut self, count: u8, items: Items) -> bool {
+        let count = u64::from(count);
+        let is_fine = count <= self.items_left && items.records <= self.room && !items.empty;
+        if is_fine {
+            self.begin(count);
+        }
+        is_fine
+    }
+
+    /// Begins a block of so many items.
+    #[inline(always)]
+    fn begin(&mut self, count: u64) {
+        self.items_left -= count;
+        self.block.begun += count;
+        self.block.left = count;
+    }
+
     /// Leaves an array or a map.
     #[inline]
     fn close(&mut self) {
@@ -498,8 +565,7 @@ impl Machine {
         }
         let is_sized = count < 0;
         let count = count.unsigned_abs();
-        let sum = self.items.saturating_add(count);
-        if sum > limits.items_max {
+        if count > self.items_left {
             return Err(Halt::Fault(Fault::ItemsExceeded, at));
         }
         let mut sized = None;
@@ -510,9 +576,7 @@ impl Machine {
             end = size_end;
             sized = Some((base + size_at as u64, (base + end as u64).saturating_add(size)));
         }
-        self.items = sum;
-        self.block.begun = self.block.begun.saturating_add(count);
-        self.block.left = count;
+        self.begin(count);
         self.may_open(items.records, end)?;
         if items.empty {
             self.block.left = 0;
@@ -580,6 +644,18 @@ fn optional(rest: &[u8], null: u8, present: impl FnOnce(&[u8]) -> Option<&[u8]>)
 #[inline(always)]
 fn skip_width(rest: &[u8], width: u64) -> Option<&[u8]> {
     rest.get(usize::try_from(width).ok()?..)
+}
+
+/// What is left behind bytes with a length of one or two bytes, if they are there.
+#[inline(always)]
+fn skip_short_bytes(rest: &[u8]) -> Option<&[u8]> {
+    match *rest {
+        [length @ ..0x80, ref rest @ ..] if length & 1 == 0 => rest.get(usize::from(length >> 1)..),
+        [low, high @ 1..0x80, ref rest @ ..] if low & 1 == 0 => {
+            rest.get(usize::from(low & 0x7f) / 2 + usize::from(high) * 64..)
+        }
+        _ => None,
+    }
 }
 
 #[inline(always)]

@@ -42,7 +42,7 @@ struct Reader<'a> {
     is_cut: bool,
     at: usize,
     depth: u32,
-    items: u64,
+    items: u128,
     path: Vec<Segment>,
 }
 
@@ -110,8 +110,8 @@ impl Reader<'_> {
             }
             let Some(items) = count.checked_abs() else { return Err(self.refusal(Fault::BlockCountInvalid, count_at)) };
             let items = items.unsigned_abs();
-            self.items = self.items.saturating_add(items);
-            if self.items > self.limits.items_max {
+            self.items += u128::from(items);
+            if self.items > self.limits.items_max.into() {
                 return Err(self.refusal(Fault::ItemsExceeded, count_at));
             }
             let size_at = self.at;
