@@ -249,6 +249,7 @@ async fn a_request_meets_a_dead_connection_and_executes_once() {
         for _ in 0..100 {
             let reply = conversation.send(Ask::post("/v1/orders", order())).await.unwrap();
             assert_eq!(reply.status, 201, "{:?}", reply.body);
+            world.service.is_alone().await;
         }
     }
     assert_eq!(world.end().await.seen.len(), 200);
