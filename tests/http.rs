@@ -6,6 +6,8 @@
 //! it may have: hyper answers some itself, barely); `then` says whether the connection is `closed` before it is answered,
 //! `open` so that it is, or either; `service` is all that the service sees: method, target and length of the body.
 
+#![allow(clippy::unwrap_used, reason = "a helper that cannot go on ends the test")]
+
 mod common;
 
 use common::bodies::order;

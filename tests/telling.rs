@@ -1,6 +1,8 @@
 //! Every request is told exactly once, to the decision log and to the metrics, and no value of a payload is told to
 //! anybody.
 
+#![allow(clippy::unwrap_used, reason = "a helper that cannot go on ends the test")]
+
 mod common;
 
 use bytes::Bytes;

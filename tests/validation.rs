@@ -136,7 +136,7 @@ async fn a_body_whose_caller_vanishes_is_nobodys() {
         // All but the last byte, and then the whole but not its end.
         for sent in [order.len() - 1, order.len()] {
             let some = Bytes::copy_from_slice(&order[..sent]);
-            let held = |page: &str| metric(page, "avrogate_held_bytes", &[]) as usize == sent;
+            let held = |page: &str| metric(page, "avrogate_held_bytes", &[]) == sent as f64;
 
             let (leave, leaves) = oneshot::channel();
             let ask = Ask::steps("/v1/orders", vec![Step::Data(some.clone()), Step::Wait(leaves), Step::Break]);

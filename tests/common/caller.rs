@@ -310,14 +310,13 @@ impl http_body::Body for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
         loop {
-            match self.steps.front_mut() {
-                Some(Step::Wait(until)) => {
-                    if Pin::new(until).poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                }
-                Some(Step::Never) => return Poll::Pending,
-                _ => {}
+            let waits = match self.steps.front_mut() {
+                Some(Step::Wait(until)) => Pin::new(until).poll(cx).is_pending(),
+                Some(Step::Never) => true,
+                _ => false,
+            };
+            if waits {
+                return Poll::Pending;
             }
             return Poll::Ready(match self.steps.pop_front() {
                 None => None,
