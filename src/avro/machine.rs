@@ -153,6 +153,7 @@ impl Machine {
     /// Takes operations as long as each is of the usual sort and lies whole in the input; where that ends, and how many
     /// bytes are left there. Calls nothing that is not laid out in it, so that all it works on stays in registers.
     #[inline(never)]
+    #[expect(clippy::cast_possible_truncation, reason = "a program has fewer operations than its schema has bytes")]
     fn take_usual<const STRICT: bool>(&mut self, program: &Program, pc: Pc, mut rest: &[u8]) -> (Pc, usize) {
         let mut pc = pc as usize;
         while let Some(op) = program.ops.get(pc) {

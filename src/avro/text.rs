@@ -28,6 +28,7 @@ pub(super) fn skip_short_ascii(rest: &[u8]) -> Option<&[u8]> {
 }
 
 /// The high bits of the first so many bytes.
+#[expect(clippy::indexing_slicing, reason = "computed when it is compiled")]
 static HIGH_UP_TO: [[u64; 4]; 33] = {
     let mut masks = [[0; 4]; 33];
     let mut length = 1;
@@ -39,7 +40,8 @@ static HIGH_UP_TO: [[u64; 4]; 33] = {
     masks
 };
 
-/// Whether the first so many bytes, at most 32, are ASCII; those behind may be anything. Without a branch on the length, of which
+/// Whether the first so many bytes, at most 32, are ASCII; those behind may be anything. Without a branch on the length, of
+/// which
 /// neighbouring texts seldom have the same.
 #[inline(always)]
 fn is_ascii_up_to<const N: usize>(window: &[u8; N], length: usize) -> bool {
