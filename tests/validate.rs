@@ -111,7 +111,7 @@ fn finds_the_schema_that_a_prefix_names() {
     let of_one = "--schemas|schemas|--subject|orders-value@1|--framing|confluent|--hex|0000000009 02";
     insta::assert_snapshot!(validate(files.path(), of_one, b""), @r#"
     100
-    hex:1: invalid: schema id 9 is orders-value version 2, not one this route accepts (schema_not_allowed)
+    hex:1: invalid: schema id 9 is orders-value version 2, which this route does not accept (schema_not_allowed)
     "#);
 }
 

@@ -109,37 +109,54 @@ impl Machine {
         self.payload = Payload::None;
     }
 
-    /// Runs until the input, the datum or all that is well ends.
-    pub(super) fn run(&mut self, piece: &Piece<'_>) -> Halt {
-        let mut at = match self.resume(piece.input) {
-            Ok(at) => at,
-            Err(halt) => return halt,
-        };
+    /// Runs over usual operations from the start of an input, where none is cut: `Ok` where the datum ends, or else
+    /// `Err` from where [`run`](Self::run) has to go on.
+    #[inline]
+    pub(super) fn rush(&mut self, piece: &Piece<'_>) -> Result<usize, usize> {
+        let (pc, left) = self.hurry(piece, self.pc, piece.input);
+        self.pc = pc;
+        let at = piece.input.len() - left;
+        if self.is_done(piece.program, pc) { Ok(at) } else { Err(at) }
+    }
+
+    /// Runs from a position of the input until the input, the datum or all that is well ends.
+    pub(super) fn run(&mut self, piece: &Piece<'_>, mut at: usize) -> Halt {
         let mut pc = self.pc;
-        loop {
-            let rest = piece.input.get(at..).unwrap_or_default();
-            let left;
-            (pc, left) = if piece.limits.strict_varints {
-                self.hurry::<true>(piece.program, pc, rest)
-            } else {
-                self.hurry::<false>(piece.program, pc, rest)
-            };
-            at = piece.input.len() - left;
-            if self.calls.is_empty() && piece.program.ops.get(pc as usize) == Some(&Op::Return) {
-                return Halt::Done(at);
-            }
+        while !self.is_done(piece.program, pc) {
             match self.step(piece, pc, at) {
                 Ok(next) => (pc, at) = next,
                 Err(halt) => return halt,
             }
+            let rest = piece.input.get(at..).unwrap_or_default();
+            let left;
+            (pc, left) = self.hurry(piece, pc, rest);
+            at = piece.input.len() - left;
+        }
+        Halt::Done(at)
+    }
+
+    #[inline(always)]
+    fn is_done(&self, program: &Program, pc: Pc) -> bool {
+        self.calls.is_empty() && program.ops.get(pc as usize) == Some(&Op::Return)
+    }
+
+    /// Takes what usual operations can, whichever way numbers are to be judged.
+    #[inline(always)]
+    fn hurry(&mut self, piece: &Piece<'_>, pc: Pc, rest: &[u8]) -> (Pc, usize) {
+        if piece.limits.strict_varints {
+            self.take_usual::<true>(piece.program, pc, rest)
+        } else {
+            self.take_usual::<false>(piece.program, pc, rest)
         }
     }
 
     /// Takes operations as long as each is of the usual sort and lies whole in the input; where that ends, and how many
     /// bytes are left there. Calls nothing that is not laid out in it, so that all it works on stays in registers.
     #[inline(never)]
-    fn hurry<const STRICT: bool>(&mut self, program: &Program, mut pc: Pc, mut rest: &[u8]) -> (Pc, usize) {
-        while let Some(op) = program.ops.get(pc as usize) {
+    #[expect(clippy::cast_possible_truncation, reason = "a program has fewer operations than its schema has bytes")]
+    fn take_usual<const STRICT: bool>(&mut self, program: &Program, pc: Pc, mut rest: &[u8]) -> (Pc, usize) {
+        let mut pc = pc as usize;
+        while let Some(op) = program.ops.get(pc) {
             // What is left behind the operation, if it can be taken; one that goes on elsewhere does so at once.
             let behind = match *op {
                 Op::String => skip_short_ascii(rest),
@@ -158,9 +175,9 @@ impl Machine {
                 Op::OptionalBoolean { null } => optional(rest, null, skip_boolean),
                 Op::OptionalCall { null, target, levels } => match rest.split_first() {
                     Some((index, rest)) if *index == null => Some(rest),
-                    Some((index, behind)) if *index == null ^ 2 && self.call_quickly(pc, levels) => {
+                    Some((index, behind)) if *index == null ^ 2 && self.call_quickly(pc as Pc, levels) => {
                         rest = behind;
-                        pc = target;
+                        pc = target as usize;
                         continue;
                     }
                     _ => None,
@@ -168,33 +185,33 @@ impl Machine {
                 Op::Optional { null, end } => match rest.split_first() {
                     Some((index, behind)) if *index == null => {
                         rest = behind;
-                        pc = end;
+                        pc = end as usize;
                         continue;
                     }
                     Some((index, rest)) if *index == null ^ 2 => Some(rest),
                     _ => None,
                 },
-                Op::Call { target, levels } if self.call_quickly(pc, levels) => {
-                    pc = target;
+                Op::Call { target, levels } if self.call_quickly(pc as Pc, levels) => {
+                    pc = target as usize;
                     continue;
                 }
                 Op::Return => match self.calls.pop() {
                     Some(call) => {
                         self.room = call.room;
-                        pc = call.pc + 1;
+                        pc = call.pc as usize + 1;
                         continue;
                     }
                     None => None,
                 },
                 Op::Jump(to) => {
-                    pc = to;
+                    pc = to as usize;
                     continue;
                 }
                 Op::Depth { levels } if levels <= self.room => Some(rest),
                 Op::Next { body } => {
                     self.block.left -= 1;
                     if self.block.left > 0 {
-                        pc = body;
+                        pc = body as usize;
                         continue;
                     }
                     Some(rest)
@@ -203,12 +220,12 @@ impl Machine {
                     // Empty, so it need not open.
                     [0, behind @ ..] => {
                         rest = behind;
-                        pc = block + 1;
+                        pc = block as usize + 1;
                         continue;
                     }
                     _ if self.outer.len() < self.outer.capacity() => {
                         self.open(levels);
-                        pc = block;
+                        pc = block as usize;
                         continue;
                     }
                     _ => None,
@@ -220,7 +237,7 @@ impl Machine {
                     }
                     Some((count, behind)) if count & 0x81 == 0 && self.begin_quickly(count >> 1, items) => {
                         rest = behind;
-                        pc = body;
+                        pc = body as usize;
                         continue;
                     }
                     _ => None,
@@ -231,7 +248,7 @@ impl Machine {
                             break;
                         };
                         rest = behind;
-                        pc = *branch;
+                        pc = *branch as usize;
                         continue;
                     }
                     _ => None,
@@ -247,11 +264,11 @@ impl Machine {
                 }
                 Op::StringRun { next } => {
                     while self.block.left > 0 {
-                        let Some(behind) = skip_short_ascii(rest) else { return (pc, rest.len()) };
+                        let Some(behind) = skip_short_ascii(rest) else { return (pc as Pc, rest.len()) };
                         rest = behind;
                         self.block.left -= 1;
                     }
-                    pc = next + 1;
+                    pc = next as usize + 1;
                     continue;
                 }
                 Op::Call { .. }
@@ -266,13 +283,13 @@ impl Machine {
             rest = behind;
             pc += 1;
         }
-        (pc, rest.len())
+        (pc as Pc, rest.len())
     }
 
     /// Runs until an operation begins at or behind a position of the input: `Ok` with where it does.
     #[cold]
     pub(super) fn creep(&mut self, piece: &Piece<'_>, until: usize) -> Result<usize, Halt> {
-        let mut at = self.resume(piece.input)?;
+        let mut at = self.resume(piece.input, 0)?;
         let mut pc = self.pc;
         while at < until {
             (pc, at) = self.step(piece, pc, at)?;
@@ -435,13 +452,8 @@ impl Machine {
     }
 
     /// Takes what the input has of a cut payload; where the input goes on behind it.
-    #[inline]
-    fn resume(&mut self, input: &[u8]) -> Result<usize, Halt> {
-        if self.payload == Payload::None { Ok(0) } else { self.resume_payload(input) }
-    }
-
-    fn resume_payload(&mut self, input: &[u8]) -> Result<usize, Halt> {
-        let (Payload::Skip(left) | Payload::Text(left, _)) = self.payload else { return Ok(0) };
+    pub(super) fn resume(&mut self, input: &[u8], at: usize) -> Result<usize, Halt> {
+        let (Payload::Skip(left) | Payload::Text(left, _)) = self.payload else { return Ok(at) };
         let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
         let left = left - taken as u64;
         if let Payload::Text(_, text) = &mut self.payload {
@@ -516,7 +528,7 @@ impl Machine {
     }
 
     /// Opens an array or a map, for which there is room.
-    #[inline(always)]
+    #[inline(never)]
     fn open(&mut self, levels: u16) {
         self.outer.push(self.block);
         self.block = Block { room_around: self.room, ..Block::default() };
@@ -524,7 +536,7 @@ impl Machine {
     }
 
     /// Begins a block of so many items without a size, if so many and the records they are may be.
-    #[inline(always)]
+    #[inline(never)]
     fn begin_quickly(&mut self, count: u8, items: Items) -> bool {
         let count = u64::from(count);
         let is_fine = count <= self.items_left && items.records <= self.room && !items.empty;
@@ -543,7 +555,7 @@ impl Machine {
     }
 
     /// Leaves an array or a map.
-    #[inline]
+    #[inline(never)]
     fn close(&mut self) {
         self.room = self.block.room_around;
         self.block = self.outer.pop().unwrap_or_default();

@@ -117,6 +117,7 @@ pub(super) enum Op {
 impl Op {
     /// For the optional operations: null's byte, and the operation that takes the other branch. A [`Op::Jump`] where
     /// that is laid out behind this one leads behind it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever is not named optional is not")]
     pub(super) fn optional(self) -> Option<(u8, Self)> {
         Some(match self {
             Self::Optional { null, end } => (null, Self::Jump(end)),

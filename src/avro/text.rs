@@ -19,14 +19,16 @@ pub(super) fn skip_short_ascii(rest: &[u8]) -> Option<&[u8]> {
     }
     let length = usize::from(length >> 1);
     let behind = rest.get(length..)?;
-    let is_ascii = match rest.first_chunk::<32>() {
-        Some(window) if length <= 32 => is_ascii_up_to(window, length),
+    let is_ascii = match (rest.first_chunk::<32>(), rest.first_chunk::<16>()) {
+        (Some(window), _) if length <= 32 => is_ascii_up_to(window, length),
+        (_, Some(window)) if length <= 16 => is_ascii_up_to(window, length),
         _ => is_short_ascii(rest.get(..length)?),
     };
     is_ascii.then_some(behind)
 }
 
-/// The high bits of the first so many bytes of 32.
+/// The high bits of the first so many bytes.
+#[expect(clippy::indexing_slicing, reason = "computed when it is compiled")]
 static HIGH_UP_TO: [[u64; 4]; 33] = {
     let mut masks = [[0; 4]; 33];
     let mut length = 1;
@@ -38,10 +40,11 @@ static HIGH_UP_TO: [[u64; 4]; 33] = {
     masks
 };
 
-/// Whether the first so many bytes are ASCII; those behind may be anything. Without a branch on the length, of which
+/// Whether the first so many bytes, at most 32, are ASCII; those behind may be anything. Without a branch on the length, of
+/// which
 /// neighbouring texts seldom have the same.
 #[inline(always)]
-fn is_ascii_up_to(window: &[u8; 32], length: usize) -> bool {
+fn is_ascii_up_to<const N: usize>(window: &[u8; N], length: usize) -> bool {
     let (words, _) = window.as_chunks::<8>();
     let Some(masks) = HIGH_UP_TO.get(length) else { return false };
     words.iter().zip(masks).fold(0, |bits, (word, mask)| bits | (u64::from_le_bytes(*word) & mask)) == 0
@@ -50,16 +53,21 @@ fn is_ascii_up_to(window: &[u8; 32], length: usize) -> bool {
 /// Whether at most 64 bytes are all ASCII. The loads overlap, so that any length takes two.
 #[inline]
 fn is_short_ascii(text: &[u8]) -> bool {
-    fn is_ascii<const N: usize>(text: &[u8]) -> Option<bool> {
-        let (head, tail) = (text.first_chunk::<N>()?, text.last_chunk::<N>()?);
-        Some(head.iter().zip(tail).fold(0, |bits, (head, tail)| bits | head | tail) < 0x80)
+    if let (Some(head), Some(tail)) = (text.first_chunk::<32>(), text.last_chunk::<32>()) {
+        is_ascii_up_to(head, 32) && is_ascii_up_to(tail, 32)
+    } else if let (Some(head), Some(tail)) = (text.first_chunk::<16>(), text.last_chunk::<16>()) {
+        (u128::from_le_bytes(*head) | u128::from_le_bytes(*tail)) & (u128::from(HIGH) << 64 | u128::from(HIGH)) == 0
+    } else if let (Some(head), Some(tail)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        (u64::from_le_bytes(*head) | u64::from_le_bytes(*tail)) & HIGH == 0
+    } else if let (Some(head), Some(tail)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        u64::from(u32::from_le_bytes(*head) | u32::from_le_bytes(*tail)) & HIGH == 0
+    } else {
+        text.iter().fold(0, |bits, byte| bits | byte) < 0x80
     }
-    is_ascii::<32>(text)
-        .or_else(|| is_ascii::<16>(text))
-        .or_else(|| is_ascii::<8>(text))
-        .or_else(|| is_ascii::<4>(text))
-        .unwrap_or_else(|| text.iter().fold(0, |bits, byte| bits | byte) < 0x80)
 }
+
+/// The high bits of eight bytes.
+const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// Text that comes in pieces. Keeps at most the first three bytes of a character that a cut left unfinished.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -12,7 +12,7 @@
 //! An operation that handles many items (`LongRun`) takes whole items and keeps the rest for later.
 
 use super::limits::Limits;
-use super::machine::{Halt, Machine, Piece};
+use super::machine::{Halt, Machine, Payload, Piece};
 use super::program::Program;
 use super::violation::{Fault, Violation};
 use std::sync::Arc;
@@ -97,7 +97,30 @@ impl Validator {
     ///
     /// # Errors
     /// As soon as no continuation can make the bytes a datum, or a limit is passed.
+    #[inline]
     pub fn push(&mut self, bytes: &[u8]) -> Result<Step, Violation> {
+        let mut at = 0;
+        // Most messages come in one piece and hold nothing unusual. (A payload may be cut before its first byte.)
+        if self.received == 0
+            && self.machine.payload == Payload::None
+            && matches!(self.outcome, Outcome::Open)
+            && bytes.len() as u64 <= self.limits.bytes_max
+        {
+            let piece = Piece { program: &self.program, limits: &self.limits, input: bytes, base: 0 };
+            match self.machine.rush(&piece) {
+                Ok(consumed) => {
+                    self.outcome = Outcome::Done;
+                    return Ok(Step::Done { consumed });
+                }
+                Err(end) => at = end,
+            }
+        }
+        self.go_on(bytes, at)
+    }
+
+    /// Takes what follows a position of the push.
+    #[inline(never)]
+    fn go_on(&mut self, bytes: &[u8], at: usize) -> Result<Step, Violation> {
         match &self.outcome {
             Outcome::Open => {}
             Outcome::Done => return Ok(Step::Done { consumed: 0 }),
@@ -110,7 +133,7 @@ impl Validator {
             let base = self.received + start as u64;
             let input = allowed.get(start..).unwrap_or_default();
             let piece = Piece { program: &self.program, limits: &self.limits, input, base };
-            match self.machine.run(&piece) {
+            match self.machine.resume(input, at).map_or_else(|halt| halt, |at| self.machine.run(&piece, at)) {
                 Halt::Done(end) => {
                     self.outcome = Outcome::Done;
                     return Ok(Step::Done { consumed: start + end });

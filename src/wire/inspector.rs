@@ -208,9 +208,9 @@ impl Inspector {
         let Some(chosen) = chosen else {
             let published = self.schemas.get(*first);
             let whose = if named.iter().any(|index| accepted(&index)) {
-                "this caller may not send"
+                "which this caller may not send"
             } else {
-                "not one this route accepts"
+                "which this route does not accept"
             };
             let detail = format!("{name} is {} version {}, {whose}", published.subject, published.version);
             return Err(Refused::new(Reason::SchemaNotAllowed, detail));
@@ -483,8 +483,8 @@ mod tests {
     fn what_a_caller_may_not_send_is_told_from_what_the_route_does_not_accept() {
         let schemas = schemas();
         let cases = [
-            ("a", Some("b"), "schema id 7 is a version 1, this caller may not send"),
-            ("c", None, "schema id 7 is a version 1, not one this route accepts"),
+            ("a", Some("b"), "schema id 7 is a version 1, which this caller may not send"),
+            ("c", None, "schema id 7 is a version 1, which this route does not accept"),
         ];
         for (accepted, sendable, detail) in cases {
             let case = Case { framings: CONFLUENT, accepted, sendable, bytes_max: 1000 };

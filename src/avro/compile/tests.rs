@@ -169,7 +169,9 @@ fn counts_without_bytes_are_never_counted_down() {
     assert_eq!(fault(judge(program(), generous, &most)), (Fault::Truncated, 10));
     // Blocks of as many items as a number holds, until the sum is more than one can say.
     let twice = [&[2][..], &most, &most, &[0, 0]].concat();
-    assert_eq!(fault(judge(program(), generous, &twice)), (Fault::ItemsExceeded, 11));
+    assert_eq!(judge(program(), generous, &twice), Ok(23));
+    let thrice = [&[2][..], &most, &most, &most, &[0, 0]].concat();
+    assert_eq!(fault(judge(program(), generous, &thrice)), (Fault::ItemsExceeded, 21));
 }
 
 #[test]
