@@ -15,6 +15,9 @@ fn check_canonical(text: &str, expected: &str) {
     assert_eq!(schema.canonical_form(), expected, "{text}");
 }
 
+/// What is not linear takes far longer than this, and what is far less on any machine.
+const HANGS: Duration = Duration::from_secs(20);
+
 #[test]
 fn refuses_with_the_place() {
     for (text, expected) in [
@@ -317,7 +320,7 @@ fn what_is_small_is_parsed_soon() {
     let start = Instant::now();
     let schema = Schema::parse(&doubling(40)).expect("doubling records");
     assert!(schema.canonical_form().len() < 5000);
-    assert!(start.elapsed() < Duration::from_millis(50), "{:?}", start.elapsed());
+    assert!(start.elapsed() < HANGS, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -334,7 +337,7 @@ fn a_mebibyte_of_fields_is_parsed_soon() {
     let schema = Schema::parse(&text).expect("many fields");
     let length = schema.canonical_form().len();
     assert!(fields > 35_000 && length <= text.len(), "{fields} fields, {length} bytes");
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < HANGS, "{:?}", start.elapsed());
 }
 
 /// Each record is inside a union, so that nothing needs itself, and refers to the next one: recursion over named types
