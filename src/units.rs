@@ -2,7 +2,9 @@
 
 #![warn(clippy::indexing_slicing)]
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -186,6 +188,32 @@ macro_rules! read_from_text {
 }
 
 read_from_text!(ByteSize, TimeSpan, Fraction);
+
+macro_rules! described_by_pattern {
+    ($($name:ident: $pattern:expr, $example:literal;)*) => {$(
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "string", "pattern": $pattern, "examples": [$example]})
+            }
+        }
+    )*};
+}
+
+described_by_pattern! {
+    ByteSize: measured(BYTES), "64KiB";
+    TimeSpan: measured(MILLISECONDS), "500ms";
+    Fraction: r"^(0*[0-9]{1,2}(\.[0-9]{1,4})?|0*100(\.0{1,4})?)%$", "1%";
+}
+
+/// What [`measure`] reads, as a pattern.
+fn measured(units: &[Unit]) -> String {
+    let words: Vec<_> = units.iter().map(|(word, _)| *word).collect();
+    format!("^0*[1-9][0-9]*({})$", words.join("|"))
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,20 +6,30 @@
 #![warn(clippy::indexing_slicing)]
 
 use crate::finding::{Finding, Place};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::options::AliasLimits;
 use serde_saphyr::{
     Budget, DefaultMessageFormatter, DuplicateKeyPolicy, Error, Location, MergeKeyPolicy, MessageFormatter, Options,
 };
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// A value and where it stands in its text.
-pub use serde_saphyr::Spanned;
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "serde_saphyr::Spanned<T>")]
+pub struct Spanned<T> {
+    /// The value.
+    pub value: T,
+    /// Where it is used; of an alias, where the alias stands.
+    pub place: Place,
+}
 
-/// The `apiVersion` of every document that avrogate reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// The version of the document's format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum ApiVersion {
     /// The only one so far.
     #[serde(rename = "avrogate.dev/v1alpha1")]
@@ -66,10 +76,47 @@ pub fn document<T: DeserializeOwned>(file: &Arc<str>, text: &str) -> Result<T, F
     }
 }
 
+/// JSON Schema (2020-12) of a document, for editors and other programs: from the type that reads it.
+#[must_use]
+pub fn json_schema<T: JsonSchema>() -> Schema {
+    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>()
+}
+
+impl<T> Spanned<T> {
+    /// What is made of the value, at the same place.
+    pub fn map<U>(&self, make: impl FnOnce(&T) -> U) -> Spanned<U> {
+        Spanned { value: make(&self.value), place: self.place.clone() }
+    }
+}
+
+impl<T> From<serde_saphyr::Spanned<T>> for Spanned<T> {
+    fn from(spanned: serde_saphyr::Spanned<T>) -> Self {
+        Self { place: place(spanned.referenced), value: spanned.value }
+    }
+}
+
 impl<T> From<&Spanned<T>> for Place {
-    /// Where the value is used; that of an alias is the alias.
     fn from(spanned: &Spanned<T>) -> Self {
-        place(spanned.referenced)
+        spanned.place.clone()
+    }
+}
+
+/// A place is nothing that a person writes.
+impl<T: JsonSchema> JsonSchema for Spanned<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
     }
 }
 

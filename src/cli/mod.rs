@@ -5,6 +5,7 @@
 mod certs;
 mod check;
 mod demo;
+mod jsonschema;
 mod output;
 mod policy;
 mod run;
@@ -38,6 +39,8 @@ enum Command {
     Policy(policy::Args),
     /// Makes certificates for development, and reads certificates.
     Certs(certs::CertsArgs),
+    /// Writes the JSON Schema of a document, for editors.
+    Jsonschema(jsonschema::Args),
 }
 
 /// Exit code of a check that found something.
@@ -53,5 +56,6 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::run(args),
         Command::Policy(args) => policy::run(&args),
         Command::Certs(args) => certs::run(&args),
+        Command::Jsonschema(args) => jsonschema::run(&args),
     }
 }

@@ -13,6 +13,7 @@ use crate::identity::TrustDomain;
 use crate::units::{Fraction, TimeSpan};
 use crate::yaml;
 use read::{Document, Reader};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -68,7 +69,7 @@ pub struct ServiceConfig {
 }
 
 /// What the service speaks; callers may speak either.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema, Serialize)]
 pub enum Protocol {
     /// HTTP/1.1.
     #[default]
@@ -107,7 +108,7 @@ pub struct AdminConfig {
 }
 
 /// Whether refusals are carried out at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema, Serialize)]
 pub enum ProcessMode {
     /// As each route says.
     #[default]
@@ -192,6 +193,12 @@ impl Default for DecisionsConfig {
 }
 
 impl Config {
+    /// JSON Schema (2020-12) of the bootstrap.
+    #[must_use]
+    pub fn json_schema() -> schemars::Schema {
+        yaml::json_schema::<Document>()
+    }
+
     /// Reads a bootstrap file. With the configuration come warnings.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The compiled policy and its two questions: which route, and may this peer.
 
-use super::document::Mode;
+use super::document::{Document, Mode};
 use super::path::RequestPath;
 use super::routes::{Match, RouteTable};
 use super::rules::{Rules, Ruling};
@@ -82,6 +82,12 @@ pub struct Denial {
 }
 
 impl Policy {
+    /// JSON Schema (2020-12) of a policy document.
+    #[must_use]
+    pub fn json_schema() -> schemars::Schema {
+        crate::yaml::json_schema::<Document>()
+    }
+
     /// The route of a request, or none.
     #[must_use]
     pub fn route(&self, method: &str, path: &RequestPath<'_>) -> Option<&Arc<Route>> {

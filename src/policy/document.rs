@@ -6,49 +6,63 @@
 use crate::units::{ByteSize, TimeSpan};
 use crate::wire;
 use crate::yaml::{ApiVersion, Spanned};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// One document.
-#[derive(Debug, Deserialize)]
+/// A policy of avrogate: who may say what to the service.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(rename = "TrafficPolicy")]
 pub(super) struct Document {
+    /// The version of the document's format.
     #[serde(rename = "apiVersion")]
     _api_version: ApiVersion,
+    /// What the document is.
     #[serde(rename = "kind")]
     _kind: Kind,
+    /// What the document is called.
     pub(super) metadata: Metadata,
+    /// Who may say what.
     pub(super) spec: Spec,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 enum Kind {
+    /// Who may say what to the service.
     TrafficPolicy,
 }
 
-#[derive(Debug, Deserialize)]
+/// What a document is called.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Metadata {
+    /// Unique among the documents of a sidecar.
     pub(super) name: Spanned<String>,
     /// For people and their tools; no decision reads them.
     #[serde(default, rename = "labels")]
     _labels: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Who may say what.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Spec {
+    /// Whether what is refused here is refused, unless a route says otherwise.
     #[serde(default)]
     pub(super) mode: Mode,
+    /// Named sets of identities, for `from: [{set: NAME}]`: SPIFFE IDs, in which `*` is one segment, or Linkerd's DNS names.
     #[serde(default)]
     pub(super) identities: BTreeMap<String, Spanned<Vec<Spanned<String>>>>,
+    /// What holds for the requests of some methods and paths. What has no route is refused.
     pub(super) routes: Spanned<Vec<RouteEntry>>,
 }
 
 /// Whether a refusal is carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, JsonSchema, Serialize)]
 pub enum Mode {
     /// What policy and contract refuse is refused.
     #[default]
@@ -57,41 +71,55 @@ pub enum Mode {
     DryRun,
 }
 
-#[derive(Debug, Deserialize)]
+/// What holds for the requests of some methods and paths.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RouteEntry {
+    /// Unique in the policy, a label of metrics.
     pub(super) name: Spanned<String>,
+    /// Whether what is refused here is refused; by default as the document says.
     #[serde(default)]
     pub(super) mode: Option<Mode>,
+    /// The requests that this route is for: those that any entry means.
     pub(super) matches: Spanned<Vec<Spanned<MatchEntry>>>,
+    /// Who may use this route. What no rule allows is denied, and a Deny wins.
     #[serde(default)]
     pub(super) authorization: Vec<RuleEntry>,
+    /// What the request's body must keep to. Left out, there must be none.
     #[serde(default)]
     pub(super) request: Option<Spanned<RequestEntry>>,
+    /// What the answer's body must keep to. Left out, answers are not judged.
     #[serde(default)]
     pub(super) response: Option<Spanned<ResponseEntry>>,
+    /// How long the service is waited for.
     #[serde(default)]
     pub(super) timeouts: Timeouts,
 }
 
-#[derive(Debug, Deserialize)]
+/// Requests that a route is for.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MatchEntry {
+    /// The method; left out, any.
     #[serde(default)]
     pub(super) method: Option<Spanned<String>>,
+    /// The path.
     pub(super) path: PathEntry,
 }
 
-#[derive(Debug, Deserialize)]
+/// A path and how it is matched.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PathEntry {
+    /// How the path is matched.
     #[serde(rename = "type")]
     pub(super) kind: PathKind,
+    /// The path or its beginning, without a query. In a Template, `{name}` stands for one segment.
     pub(super) value: Spanned<String>,
 }
 
 /// How a path is matched; in the order of precedence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema, Serialize)]
 pub enum PathKind {
     /// The whole path, byte for byte.
     Exact,
@@ -101,18 +129,23 @@ pub enum PathKind {
     Prefix,
 }
 
-#[derive(Debug, Deserialize)]
+/// Who may use a route, or may not.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleEntry {
+    /// Unique in its route, a label of metrics.
     pub(super) name: Spanned<String>,
+    /// What becomes of those it names.
     pub(super) action: Action,
+    /// Whom it names: those that any entry means.
     pub(super) from: Spanned<Vec<Spanned<PeerEntry>>>,
+    /// The only schemas that these callers may send here; of an Allow alone.
     #[serde(default)]
     pub(super) schemas: Option<Spanned<Selector>>,
 }
 
 /// What a rule does with the peers it names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema, Serialize)]
 pub enum Action {
     /// They may, unless another rule denies them.
     Allow,
@@ -121,92 +154,128 @@ pub enum Action {
 }
 
 /// One entry of `from`: exactly one of these keys.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum PeerEntry {
+    /// A SPIFFE ID, in which `*` is one segment, or Linkerd's DNS name.
     Identity(Spanned<String>),
+    /// A set of `identities`.
     Set(Spanned<String>),
+    /// Whoever has a verified identity.
     Anyone(bool),
 }
 
-#[derive(Debug, Deserialize)]
+/// What a request's body must keep to.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct RequestEntry {
+    /// None: the body passes unjudged.
     #[serde(default)]
     pub(super) validation: Option<Validation>,
+    /// What may stand before a datum.
     #[serde(default)]
     pub(super) framing: Option<Framings>,
+    /// The schemas that a body may be of.
     #[serde(default)]
     pub(super) schemas: Option<Spanned<Selector>>,
+    /// What a body may cost.
     #[serde(default)]
     pub(super) limits: Option<Limits>,
+    /// What becomes of a body that breaks the contract.
     #[serde(default)]
     pub(super) on_invalid: Option<OnInvalid>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// Whether bodies are judged.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) enum Validation {
+    /// Nobody judges the body.
     None,
 }
 
-#[derive(Debug, Deserialize)]
+/// What an answer's body must keep to.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct ResponseEntry {
+    /// What may stand before a datum.
     pub(super) framing: Framings,
+    /// The schemas that an answer may be of.
     pub(super) schemas: Spanned<Selector>,
+    /// What an answer may cost.
     #[serde(default)]
     pub(super) limits: Option<Limits>,
+    /// What becomes of an answer that breaks the contract.
     #[serde(default)]
     pub(super) on_invalid: Option<OnInvalid>,
+    /// What answers with another status than 2xx must keep to. Left out, those are not judged.
     #[serde(default)]
     pub(super) errors: Option<ContractEntry>,
 }
 
-#[derive(Debug, Deserialize)]
+/// What a body must keep to.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct ContractEntry {
+    /// What may stand before a datum.
     pub(super) framing: Framings,
+    /// The schemas that a body may be of.
     pub(super) schemas: Spanned<Selector>,
+    /// What a body may cost.
     #[serde(default)]
     pub(super) limits: Option<Limits>,
+    /// What becomes of a body that breaks the contract.
     #[serde(default)]
     pub(super) on_invalid: Option<OnInvalid>,
 }
 
 pub(super) type Framings = Spanned<Vec<Framing>>;
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// What stands before a datum.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) enum Framing {
+    /// A zero byte and the registry id in four bytes.
     Confluent,
+    /// C3 01 and CRC-64-AVRO in eight bytes.
     SingleObject,
+    /// The datum alone; the contract has one schema and no other framing.
     Bare,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// What becomes of a body that breaks its contract.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) enum OnInvalid {
+    /// It is refused.
     Reject,
+    /// It passes, and is counted.
     Warn,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+/// What a body may cost.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Limits {
+    /// Bytes of a body, prefix included: 1MiB.
     #[serde(default)]
     pub(super) max_body_bytes: Option<Spanned<ByteSize>>,
+    /// Records, arrays and maps inside each other.
     #[serde(default)]
     pub(super) max_depth: Option<Spanned<u32>>,
+    /// Array items and map entries of one datum.
     #[serde(default)]
     pub(super) max_items: Option<u64>,
 }
 
 /// Which schemas are meant: keys AND, entries within a key OR.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Selector {
+    /// Subjects of the schemas.
     #[serde(default)]
     pub(super) subjects: Option<Vec<Spanned<String>>>,
+    /// Versions of the schemas, such as `3`, `>=3` or `>=3,<7`, or a list of them.
     #[serde(default)]
     pub(super) versions: Option<Spanned<Versions>>,
+    /// Full names of their root types.
     #[serde(default)]
     pub(super) full_names: Option<Vec<Spanned<String>>>,
 }
@@ -215,9 +284,11 @@ pub(super) struct Selector {
 #[derive(Debug, Clone)]
 pub(super) struct Versions(pub(super) Vec<String>);
 
-#[derive(Debug, Default, Deserialize)]
+/// How long the service is waited for.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Timeouts {
+    /// The whole request, from its forwarding to the end of the answer.
     #[serde(default)]
     pub(super) request: Option<TimeSpan>,
 }
@@ -280,5 +351,20 @@ impl<'de> Deserialize<'de> for Versions {
         }
 
         deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+impl JsonSchema for Versions {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Versions".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let one = json_schema!({"type": ["integer", "string"], "pattern": "^[<>=,0-9 ]+$", "minimum": 1});
+        json_schema!({"anyOf": [one, {"type": "array", "items": one}]})
     }
 }

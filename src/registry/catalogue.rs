@@ -4,7 +4,8 @@ use super::directory::{Files, SubjectVersion};
 use crate::finding::{Finding, Place};
 use crate::wire::PublishedSchema;
 use crate::wire::schemas::Lifecycle;
-use crate::yaml::{self, Spanned};
+use crate::yaml::{self, ApiVersion, Spanned};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -162,56 +163,68 @@ fn reference(
     Some(reference)
 }
 
-/// A catalogue as it is written.
-#[derive(Debug, Deserialize)]
+/// A catalogue: what the paths of schema files cannot say.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Document {
+#[schemars(rename = "SchemaCatalog")]
+pub(super) struct Document {
+    /// The version of the document's format.
     #[serde(rename = "apiVersion")]
     _api_version: ApiVersion,
+    /// What the document is.
     #[serde(rename = "kind")]
     _kind: DocumentKind,
+    /// Subjects by their name.
     subjects: Subjects,
 }
 
-#[derive(Debug, Deserialize)]
-enum ApiVersion {
-    #[serde(rename = "avrogate.dev/v1alpha1")]
-    V1Alpha1,
-}
-
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 enum DocumentKind {
+    /// What the paths of schema files cannot say.
     SchemaCatalog,
 }
 
-#[derive(Debug, Deserialize)]
+/// What is said of a subject.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SubjectDocument {
+    /// Which team answers for it.
     #[serde(default)]
     owner: Option<String>,
+    /// Where it stands in its life.
     #[serde(default)]
     lifecycle: LifecycleWord,
+    /// Its versions that have more to say than their path does.
     #[serde(default)]
     versions: Vec<VersionDocument>,
 }
 
-#[derive(Debug, Deserialize)]
+/// What is said of a version.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct VersionDocument {
+    /// The version, from 1.
     version: Spanned<u32>,
+    /// The registry ids under which producers name it.
     #[serde(default)]
     ids: Vec<Spanned<u32>>,
+    /// The schemas that it refers to, as `subject@version`.
     #[serde(default)]
     references: Vec<Spanned<String>>,
 }
 
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
+/// Where a subject stands in its life.
+#[derive(Debug, Default, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum LifecycleWord {
+    /// It may change at any time.
     Experimental,
+    /// Others rely on it.
     #[default]
     Production,
+    /// It has a successor.
     Deprecated,
+    /// Nobody should use it any more.
     Retired,
 }
 
@@ -227,7 +240,8 @@ impl From<LifecycleWord> for Lifecycle {
 }
 
 /// Subjects in the order of the text, each name with its place. Two of one name are refused by the YAML reader.
-#[derive(Debug)]
+#[derive(Debug, JsonSchema)]
+#[schemars(with = "BTreeMap<String, SubjectDocument>")]
 struct Subjects(Vec<(Spanned<String>, SubjectDocument)>);
 
 impl<'de> Deserialize<'de> for Subjects {

@@ -30,6 +30,12 @@ pub const DIRECTORY_BYTES_MAX: u64 = 64 << 20;
 /// Other schemas that one schema may need, directly or through others.
 pub const REFERENCES_MAX: usize = 1000;
 
+/// JSON Schema (2020-12) of a catalogue.
+#[must_use]
+pub fn catalogue_json_schema() -> schemars::Schema {
+    crate::yaml::json_schema::<catalogue::Document>()
+}
+
 /// Loads the schemas of a directory: `<subject>/<version>.avsc` or `<subject>.<version>.avsc`, and any number of
 /// catalogues `*.yaml`. Names that begin with `..` are skipped and links are followed, as a mounted ConfigMap needs it.
 ///

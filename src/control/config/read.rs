@@ -8,6 +8,7 @@ use crate::finding::Finding;
 use crate::identity::TrustDomain;
 use crate::units::{ByteSize, Fraction, TimeSpan};
 use crate::yaml::{ApiVersion, Spanned};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,124 +18,179 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-#[derive(Debug, Deserialize)]
+/// The bootstrap of a sidecar: what it is told once, when it starts.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(rename = "Sidecar")]
 pub(super) struct Document {
+    /// The version of the document's format.
     #[serde(rename = "apiVersion")]
     _api_version: ApiVersion,
+    /// What the document is.
     #[serde(rename = "kind")]
     _kind: Kind,
+    /// Where callers are accepted.
     #[serde(default)]
     inbound: InboundEntry,
+    /// The service that is guarded.
     service: ServiceEntry,
+    /// Who we are, and whom we believe.
     identity: IdentityEntry,
+    /// A policy file, or a directory of them.
     policy: PathBuf,
+    /// Where schemas come from.
     schemas: SchemasEntry,
+    /// Where operators look.
     #[serde(default)]
     admin: AdminEntry,
+    /// Whether refusals are carried out at all.
     #[serde(default)]
     mode: Option<Spanned<ProcessMode>>,
+    /// What the process may hold.
     #[serde(default)]
     limits: LimitsEntry,
+    /// What the process waits for, and how long.
     #[serde(default)]
     timeouts: TimeoutsEntry,
+    /// How long requests may go on when the process is told to end: 30s.
     #[serde(default)]
     shutdown_grace_period: Option<TimeSpan>,
+    /// What the decision log tells.
     #[serde(default)]
     decisions: DecisionsEntry,
+    /// Threads that serve: by default as many as the CPU limit grants.
     #[serde(default)]
     workers: Option<Spanned<u64>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 enum Kind {
+    /// What one sidecar is told when it starts.
     Sidecar,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Where callers are accepted.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct InboundEntry {
+    /// Address and port: 0.0.0.0:6143.
     #[serde(default)]
     listen: Option<Spanned<String>>,
+    /// How callers come.
     #[serde(default)]
     tls: Option<Spanned<Tls>>,
+    /// Who says who calls.
     #[serde(default)]
     peer_source: Option<Spanned<PeerSource>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// How callers come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 enum Tls {
+    /// Over mutual TLS alone.
     Strict,
+    /// In plaintext too; not supported yet.
     Permissive,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// Who says who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 enum PeerSource {
+    /// The certificate.
     Tls,
+    /// Another mesh's proxy; not supported yet.
     ForwardedHeader,
 }
 
-#[derive(Debug, Deserialize)]
+/// The service that is guarded.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ServiceEntry {
+    /// Address and port, on loopback as a rule.
     address: Spanned<String>,
+    /// What it speaks.
     #[serde(default)]
     protocol: Protocol,
 }
 
-#[derive(Debug, Deserialize)]
+/// Who we are, and whom we believe.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct IdentityEntry {
+    /// Our chain, leaf first, in PEM.
     certificate: PathBuf,
+    /// The leaf's key, in PEM.
     key: PathBuf,
+    /// The CAs of each trust domain, in PEM: at least one.
     trust_bundles: Spanned<BTreeMap<String, Spanned<PathBuf>>>,
+    /// Revocation lists, in PEM.
     #[serde(default)]
     crls: Vec<PathBuf>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Where schemas come from.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SchemasEntry {
+    /// Schema files and their catalogue.
     directory: PathBuf,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Where operators look.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AdminEntry {
+    /// Address and port: 0.0.0.0:6191.
     #[serde(default)]
     listen: Option<Spanned<String>>,
+    /// Paths that are relayed to the service; not supported yet.
     #[serde(default)]
     probes: Option<Spanned<Vec<String>>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// What the process may hold.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct LimitsEntry {
+    /// Bytes of bodies that wait for their verdict, all together: 64MiB.
     #[serde(default)]
     held_bytes: Option<ByteSize>,
+    /// Connections of callers: 10000.
     #[serde(default)]
     connections: Option<Spanned<u64>>,
+    /// Bytes of a request's head: 16KiB.
     #[serde(default)]
     head_bytes: Option<Spanned<ByteSize>>,
+    /// Header fields of a request: 100.
     #[serde(default)]
     head_fields: Option<Spanned<u64>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// What the process waits for, and how long.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct TimeoutsEntry {
+    /// A TLS handshake: 5s.
     handshake: Option<TimeSpan>,
+    /// A request's head: 10s.
     head: Option<TimeSpan>,
+    /// A request's body: 30s.
     body: Option<TimeSpan>,
+    /// A connection to the service: 1s.
     connect: Option<TimeSpan>,
+    /// The service's answer to begin: 30s.
     first_byte: Option<TimeSpan>,
+    /// A request as a whole, unless its route says otherwise: 60s.
     request: Option<TimeSpan>,
+    /// A connection's next request: 300s.
     idle: Option<TimeSpan>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// What the decision log tells.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct DecisionsEntry {
+    /// How many of the requests that pass are told: 1%. Refusals always are.
     #[serde(default)]
     passes: Option<Fraction>,
 }
@@ -288,8 +344,7 @@ impl Reader<'_> {
 
     fn limits(&mut self, entry: &LimitsEntry) -> Limits {
         let defaults = Limits::default();
-        let bytes = |size: &Spanned<ByteSize>| Spanned::new(size.value.bytes(), size.referenced, size.defined);
-        let head_bytes = entry.head_bytes.as_ref().map(bytes);
+        let head_bytes = entry.head_bytes.as_ref().map(|size| size.map(|size| size.bytes()));
         Limits {
             held_bytes: entry.held_bytes.map_or(defaults.held_bytes, ByteSize::bytes),
             connections: self.within(entry.connections.as_ref(), &CONNECTIONS, "").unwrap_or(defaults.connections),

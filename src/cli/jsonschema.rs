@@ -1,0 +1,38 @@
+//! `avrogate jsonschema`: the documents as JSON Schema, from the very types that read them.
+
+use super::output::print;
+use crate::control::config::Config;
+use crate::policy::Policy;
+use crate::registry;
+use std::process::ExitCode;
+
+/// Of which document.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The document.
+    #[arg(value_enum)]
+    document: Document,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Document {
+    /// Who may say what: the files of `policy.d`.
+    Policy,
+    /// What a sidecar is told once: `avrogate.yaml`.
+    Bootstrap,
+    /// What the paths of schema files cannot say: `catalog.yaml`.
+    Catalog,
+}
+
+/// Writes the schema to the standard output.
+pub(super) fn run(args: &Args) -> ExitCode {
+    let schema = match args.document {
+        Document::Policy => Policy::json_schema(),
+        Document::Bootstrap => Config::json_schema(),
+        Document::Catalog => registry::catalogue_json_schema(),
+    };
+    print(|out| {
+        serde_json::to_writer_pretty(&mut *out, &schema)?;
+        writeln!(out)
+    })
+}
