@@ -4,6 +4,7 @@
 
 mod certs;
 mod check;
+mod completions;
 mod demo;
 mod jsonschema;
 mod output;
@@ -41,6 +42,8 @@ enum Command {
     Certs(certs::CertsArgs),
     /// Writes the JSON Schema of a document, for editors.
     Jsonschema(jsonschema::Args),
+    /// Writes completions for a shell.
+    Completions(completions::Args),
 }
 
 /// Exit code of a check that found something.
@@ -57,5 +60,6 @@ pub fn main() -> ExitCode {
         Command::Policy(args) => policy::run(&args),
         Command::Certs(args) => certs::run(&args),
         Command::Jsonschema(args) => jsonschema::run(&args),
+        Command::Completions(args) => completions::run(&args),
     }
 }
