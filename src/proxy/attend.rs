@@ -2,11 +2,11 @@
 
 use super::accept::Accepted;
 use super::activity::{Activity, Watched};
-use super::connection::{Connection, identity_fields};
+use super::connection::{Connection, PeerSource};
 use super::inbound;
 use super::service::LocalExecutor;
 use super::worker::{Shared, Worker};
-use crate::identity::{HandshakeFault, PeerId, TlsParameters};
+use crate::identity::{HandshakeFault, TlsParameters};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -78,15 +78,14 @@ async fn attend(worker: Rc<Worker>, accepted: Accepted) {
     let metrics = &worker.shared.metrics;
     metrics.handshake_done(TlsParameters::of(tls));
     let chain = tls.peer_certificates().unwrap_or_default().to_vec();
-    let own_id = snapshot.svid.id.clone();
+    let source = PeerSource::certificate(peer, chain, snapshot.svid.id.as_str());
     let h2 = tls.alpn_protocol() == Some(b"h2");
     drop(snapshot);
-    tracing::debug!(%address, peer = peer.id.as_ref().map_or("none", PeerId::as_str), h2, "connection open");
+    tracing::debug!(%address, peer = source.name(), h2, "connection open");
     metrics.connections.inc();
     metrics.connections_open.inc();
-    let identity_fields = identity_fields(&peer, own_id.as_str());
     let activity = Rc::new(Activity::new(!h2));
-    let connection = Rc::new(Connection { worker: worker.clone(), peer, chain, identity_fields, activity });
+    let connection = Rc::new(Connection { worker: worker.clone(), source, activity });
     converse(connection, stream, h2).await;
     metrics.connections_open.dec();
 }
@@ -170,11 +169,11 @@ where
                     tracing::debug!("connection cut: its caller does not read");
                     return;
                 }
-                let expires = now + connection.peer.not_after.duration_since(SystemTime::now()).unwrap_or_default();
+                let expires = connection.expires().map(|at| now + at.duration_since(SystemTime::now()).unwrap_or_default());
                 let idle = connection.activity.idle_since().is_some_and(|since| since + limits.idle_time_max <= now);
                 let regular = now + limits.head_time_max.min(limits.idle_time_max);
-                check.as_mut().reset(leaving.next_check(regular.min(expires.max(now + SOON)), now));
-                if expires <= now || idle { Leaving::By(now + LEAVING_TIME_MAX) } else { Leaving::No }
+                check.as_mut().reset(leaving.next_check(expires.map_or(regular, |at| regular.min(at.max(now + SOON))), now));
+                if expires.is_some_and(|at| at <= now) || idle { Leaving::By(now + LEAVING_TIME_MAX) } else { Leaving::No }
             }
             changed = draining.wait_for(|draining| *draining), if leaving == Leaving::No => {
                 // The sender lives as long as the process.

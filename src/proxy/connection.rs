@@ -1,10 +1,9 @@
-//! A caller's connection: who calls, and what the service is told of it.
+//! A caller's connection: its worker, what says who calls, and what it is doing.
 
 use super::activity::{Activity, Busy};
-use super::head::{FORWARDED_CLIENT_CERT, LINKERD_CLIENT_ID, PEER};
+use super::caller::Caller;
 use super::worker::Worker;
 use crate::identity::{Peer, PeerId};
-use http::{HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -15,14 +14,39 @@ use tokio::time::Instant;
 pub(crate) struct Connection {
     /// Its thread.
     pub(crate) worker: Rc<Worker>,
-    /// Who calls.
-    pub(crate) peer: Peer,
-    /// The certificates that say so, leaf first.
-    pub(crate) chain: Vec<CertificateDer<'static>>,
-    /// What the service is told of the caller, made once.
-    pub(crate) identity_fields: Vec<(HeaderName, HeaderValue)>,
+    /// What says who makes its requests.
+    pub(crate) source: PeerSource,
     /// What it is doing.
     pub(crate) activity: Rc<Activity>,
+}
+
+/// What says who makes a connection's requests.
+#[derive(Debug)]
+pub(crate) enum PeerSource {
+    /// A verified certificate, of all of them.
+    Certificate {
+        /// What it says.
+        peer: Peer,
+        /// It and those above it, leaf first.
+        chain: Vec<CertificateDer<'static>>,
+        /// The same for requests, made once.
+        caller: Rc<Caller>,
+    },
+}
+
+impl PeerSource {
+    /// The certificates of a handshake, leaf first.
+    pub(crate) fn certificate(peer: Peer, chain: Vec<CertificateDer<'static>>, own_id: &str) -> Self {
+        let caller = Rc::new(Caller::of_certificate(&peer, own_id));
+        Self::Certificate { peer, chain, caller }
+    }
+
+    /// Who calls, in a word for the log.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Certificate { peer, .. } => peer.id.as_ref().map_or("none", PeerId::as_str),
+        }
+    }
 }
 
 impl Connection {
@@ -36,26 +60,27 @@ impl Connection {
         self.activity.busy()
     }
 
+    /// Who makes a request.
+    pub(crate) fn caller(&self) -> Rc<Caller> {
+        match &self.source {
+            PeerSource::Certificate { caller, .. } => caller.clone(),
+        }
+    }
+
     /// Whether what is believed now still says the same of the peer.
     pub(crate) fn is_confirmed(&self) -> bool {
         let now = self.worker.snapshot();
-        self.peer.is_confirmed_by(now.tls.bundles(), &self.chain, SystemTime::now())
+        match &self.source {
+            PeerSource::Certificate { peer, chain, .. } => {
+                peer.is_confirmed_by(now.tls.bundles(), chain, SystemTime::now())
+            }
+        }
     }
-}
 
-/// What the service is told of a caller: Envoy's `x-forwarded-client-cert`, our own field, and Linkerd's for an
-/// identity in Linkerd's form. Nothing for a caller without an identity.
-pub(crate) fn identity_fields(peer: &Peer, own_id: &str) -> Vec<(HeaderName, HeaderValue)> {
-    let Ok(id) = &peer.id else { return Vec::new() };
-    let subject = peer.subject.replace('\\', "\\\\").replace('"', "\\\"");
-    let mut certificate = format!("By={own_id};Hash={};Subject=\"{subject}\";", peer.leaf_sha256_hex());
-    let (kind, linkerd) = match id {
-        PeerId::Spiffe(_) => ("URI", None),
-        PeerId::Linkerd(name) => ("DNS", Some(name.as_str())),
-    };
-    certificate.push_str(&format!("{kind}={}", id.as_str()));
-    [(FORWARDED_CLIENT_CERT, Some(&*certificate)), (PEER, Some(id.as_str())), (LINKERD_CLIENT_ID, linkerd)]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, HeaderValue::from_str(value?).ok()?)))
-        .collect()
+    /// When it has to end because what says who calls does.
+    pub(crate) fn expires(&self) -> Option<SystemTime> {
+        match &self.source {
+            PeerSource::Certificate { peer, .. } => Some(peer.not_after),
+        }
+    }
 }

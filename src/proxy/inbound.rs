@@ -9,6 +9,7 @@
 //! before a byte reaches the service; and whether the answer is, before a byte reaches the caller. Whatever comes of it
 //! ends in one [`Record`](crate::telemetry::Record).
 
+use super::caller::{Caller, NoIdentity};
 use super::connection::Connection;
 use super::gate::{Gate, Judge, Stopped};
 use super::head::{self, Added};
@@ -44,9 +45,10 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Result<Response<Reply>, Gone> {
     let now = connection.worker.snapshot();
     let (head, body) = request.into_parts();
-    let mut told = Told::begin(&connection, &now, &head);
+    let caller = connection.caller();
+    let mut told = Told::begin(&connection, &caller, &now, &head);
     let mut body = Some(body);
-    match pass(&connection, &now, &head, &mut body, &mut told).await {
+    match pass(&connection, &caller, &now, &head, &mut body, &mut told).await {
         Ok(Passed { head, answer, by }) => {
             told.passes(&head);
             Ok(head::to_caller(&head, Reply::service(answer, by, told)))
@@ -86,6 +88,7 @@ enum End {
 /// The story of a request. Takes the body out of `body` when it begins to read it.
 async fn pass(
     connection: &Rc<Connection>,
+    caller: &Caller,
     now: &Arc<Snapshot>,
     head: &request::Parts,
     body: &mut Option<Incoming>,
@@ -97,7 +100,7 @@ async fn pass(
     // Who may go where.
     let route = now.policy.route(head.method.as_str(), &target.path).map(|route| &**route);
     told.routed(route);
-    let permit = authorise(connection, now, route, told)?;
+    let permit = authorise(caller, now, route, told)?;
 
     // What they say. Nothing of it reaches the service before the gate's first release.
     let judge = request_judge(now, route, &permit, head, told)?;
@@ -118,7 +121,7 @@ async fn pass(
     let begin = Instant::now();
     let deadline = begin + route.and_then(|route| route.request_timeout).unwrap_or(limits.request_time_max);
     connection.must_be_over_by(deadline);
-    let request = head::to_service(head, &target, added(connection, route, told), gate);
+    let request = head::to_service(head, &target, added(connection, caller, route, told), gate);
     told.forwards(begin);
     let (answer_head, answer) = match forward(connection, permit, request, deadline).await {
         Ok(answer) => answer.into_parts(),
@@ -144,13 +147,8 @@ async fn pass(
 }
 
 /// Whether this caller may use this route. Decided on the head alone: a denied body is never read.
-fn authorise(
-    connection: &Connection,
-    now: &Snapshot,
-    route: Option<&Route>,
-    told: &mut Told,
-) -> Result<Permit, Refusal> {
-    let peer = connection.peer.id.as_ref();
+fn authorise(caller: &Caller, now: &Snapshot, route: Option<&Route>, told: &mut Told) -> Result<Permit, Refusal> {
+    let peer = caller.id.as_ref();
     let decision = match route {
         Some(route) => now.policy.authorise(peer.ok(), route),
         None => now.policy.without_route(),
@@ -161,13 +159,13 @@ fn authorise(
             Ok(permit)
         }
         Decision::DryRun(permit, denial) => {
-            told.would_deny(&denial);
+            told.would_deny(&denial, peer.map_or_else(|missing| missing.reason, |_| denial.reason));
             Ok(permit)
         }
         Decision::Denied(denial) => {
             told.denied(&denial);
             Err(match peer {
-                Err(reason) => Refusal::new(*reason, "the certificate of this connection names no caller"),
+                Err(NoIdentity { reason, detail }) => Refusal::new(*reason, *detail),
                 Ok(_) if route.is_none() => Refusal::new(denial.reason, "no route matches this method and path"),
                 Ok(peer) => Refusal::new(denial.reason, format!("{peer} may not use this route")),
             })
@@ -215,9 +213,9 @@ fn enforced(route: &Route, contract: &Contract) -> bool {
     route.mode == Mode::Enforce && contract.on_invalid == OnInvalid::Reject
 }
 
-fn added<'c>(connection: &'c Connection, route: Option<&Route>, told: &Told) -> Added<'c> {
+fn added<'c>(connection: &Connection, caller: &'c Caller, route: Option<&Route>, told: &Told) -> Added<'c> {
     Added {
-        identity: &connection.identity_fields,
+        identity: &caller.fields,
         request_id: told.request_id(),
         judged_answer: route.is_some_and(|route| route.response.is_some() || route.errors.is_some()),
         h2: connection.worker.service.is_h2(),

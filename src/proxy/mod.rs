@@ -3,6 +3,7 @@
 mod accept;
 mod activity;
 mod attend;
+mod caller;
 mod connection;
 pub(crate) mod gate;
 mod head;

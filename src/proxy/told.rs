@@ -1,6 +1,7 @@
 //! What a request's way tells: the [`Record`] as it fills, told exactly once, however the request ends.
 
 use super::activity::Busy;
+use super::caller::Caller;
 use super::connection::Connection;
 use super::gate::{BodyReport, SharedReport, Stopped};
 use super::head;
@@ -34,14 +35,19 @@ struct Telling {
 
 impl Told {
     /// A request begins.
-    pub(crate) fn begin(connection: &Rc<Connection>, now: &Arc<Snapshot>, head: &request::Parts) -> Self {
+    pub(crate) fn begin(
+        connection: &Rc<Connection>,
+        caller: &Caller,
+        now: &Arc<Snapshot>,
+        head: &request::Parts,
+    ) -> Self {
         let request_id = match head::request_id(&head.headers) {
             Some(id) => id.into(),
             None => connection.worker.new_request_id(),
         };
         let mut record = Record::begin(Direction::Inbound, now.generation, head.method.clone(), request_id);
         record.trace_id = head::trace_id(&head.headers);
-        record.peer = connection.peer.id.as_ref().ok().cloned();
+        record.peer = caller.id.as_ref().ok().cloned();
         Self(Box::new(Telling {
             connection: connection.clone(),
             now: now.clone(),
@@ -80,9 +86,8 @@ impl Told {
         self.decided(Decision::Denied, denial.rule.clone());
     }
 
-    /// It may not pass, and does, since its route runs dry.
-    pub(crate) fn would_deny(&mut self, denial: &Denial) {
-        let reason = self.0.connection.peer.id.as_ref().err().copied().unwrap_or(denial.reason);
+    /// It may not pass for this reason, and does, since its route runs dry.
+    pub(crate) fn would_deny(&mut self, denial: &Denial, reason: Reason) {
         self.would_refuse(reason);
         self.0.record.mode = Mode::DryRun;
         self.denied(denial);

@@ -1,0 +1,52 @@
+//! Who makes a request, and what the service is told of it.
+
+use super::head::{FORWARDED_CLIENT_CERT, LINKERD_CLIENT_ID, PEER};
+use crate::identity::{Peer, PeerId};
+use crate::reason::Reason;
+use http::{HeaderName, HeaderValue};
+
+/// Who makes a request.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// Its identity, or why it has none.
+    pub(crate) id: Result<PeerId, NoIdentity>,
+    /// What the service is told of it: Envoy's `x-forwarded-client-cert`, our own field, and Linkerd's for an identity
+    /// in Linkerd's form. Nothing of a caller without an identity.
+    pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Why a caller has no identity.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoIdentity {
+    /// `identity_missing` or `identity_invalid`.
+    pub(crate) reason: Reason,
+    /// What is wrong, for a person.
+    pub(crate) detail: &'static str,
+}
+
+impl Caller {
+    /// The peer of a handshake.
+    pub(crate) fn of_certificate(peer: &Peer, own_id: &str) -> Self {
+        let subject = peer.subject.replace('\\', "\\\\").replace('"', "\\\"");
+        let certificate = format!("Hash={};Subject=\"{subject}\";", peer.leaf_sha256_hex());
+        let detail = "the certificate of this connection names no caller";
+        Self::new(peer.id.clone().map_err(|reason| NoIdentity { reason, detail }), own_id, &certificate)
+    }
+
+    fn new(id: Result<PeerId, NoIdentity>, own_id: &str, certificate: &str) -> Self {
+        let fields = id.as_ref().map_or_else(|_| Vec::new(), |id| fields(id, own_id, certificate));
+        Self { id, fields }
+    }
+}
+
+fn fields(id: &PeerId, own_id: &str, certificate: &str) -> Vec<(HeaderName, HeaderValue)> {
+    let (kind, linkerd) = match id {
+        PeerId::Spiffe(_) => ("URI", None),
+        PeerId::Linkerd(name) => ("DNS", Some(name.as_str())),
+    };
+    let certificate = format!("By={own_id};{certificate}{kind}={}", id.as_str());
+    [(FORWARDED_CLIENT_CERT, Some(&*certificate)), (PEER, Some(id.as_str())), (LINKERD_CLIENT_ID, linkerd)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, HeaderValue::from_str(value?).ok()?)))
+        .collect()
+}
