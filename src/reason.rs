@@ -57,11 +57,11 @@ reasons! {
     /// The TLS handshake failed; the caller sees a TLS alert, never an HTTP answer.
     TlsHandshake: "tls_handshake", 403, 7, final, "TLS handshake failed",
         "Present a client certificate that a configured trust bundle verifies; `avrogate certs show` reads one.";
-    /// The caller's leaf has no SPIFFE ID.
-    IdentityMissing: "identity_missing", 403, 7, final, "The client certificate carries no identity",
-        "Issue a leaf with exactly one SPIFFE ID as URI SAN.";
+    /// The caller comes in plaintext, or its leaf has no SPIFFE ID.
+    IdentityMissing: "identity_missing", 403, 7, final, "The caller has no identity",
+        "Call over mutual TLS, with a leaf that has exactly one SPIFFE ID as URI SAN.";
     /// The caller's leaf has more than one identity, or one that cannot be read.
-    IdentityInvalid: "identity_invalid", 403, 7, final, "The client certificate's identity is not valid",
+    IdentityInvalid: "identity_invalid", 403, 7, final, "The caller's identity is not valid",
         "Issue a leaf with exactly one SPIFFE ID of a configured trust domain as URI SAN.";
     /// What HTTP does not allow.
     BadRequest: "bad_request", 400, 3, final, "Malformed HTTP request",

@@ -7,7 +7,7 @@
 //!   decisions thread writes the decision log
 //! ```
 
-use crate::control::config::Config;
+use crate::control::config::{Config, Tls};
 use crate::control::reload::{self, Reloader, Trigger};
 use crate::control::{AdminPages, Snapshot, pages, serve_admin};
 use crate::finding::Finding;
@@ -53,6 +53,7 @@ impl Sidecar {
     pub fn start(config: Config, sink: Box<dyn Write + Send>) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::new());
+        metrics.tls_permissive.set(i64::from(config.inbound.tls == Tls::Permissive));
         let (trust_changed, trust) = watch::channel(1);
         let reloader = Reloader::start(config.clone(), metrics.clone(), trust_changed).map_err(StartError::Findings)?;
         for warning in &reloader.current().load().warnings {
@@ -74,6 +75,7 @@ impl Sidecar {
             metrics,
             decisions: decisions.decisions(),
             limits: Limits::of(&config),
+            inbound: config.inbound,
             service: config.service.clone(),
             draining: draining.clone(),
         });

@@ -1,7 +1,7 @@
 //! The bootstrap, `avrogate.yaml`: what a sidecar is told once, when it starts.
 //!
 //! Everything is typed and checked here, so nobody behind it asks again. What is not built yet is refused: a sidecar that
-//! ignores `tls: Permissive` would surprise either its callers or its owner.
+//! ignores a key would surprise either its callers or its owner.
 
 mod read;
 #[cfg(test)]
@@ -52,11 +52,36 @@ pub struct Config {
     pub workers: usize,
 }
 
-/// Where callers are accepted.
-#[derive(Debug, Clone, Serialize)]
+/// Where callers are accepted, and what says who they are.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct InboundConfig {
-    /// `0.0.0.0:6143`.
+    /// `0.0.0.0:6143`; `127.0.0.1:6143` where a header says who calls.
     pub listen: SocketAddr,
+    /// Whether callers may come in plaintext: `Strict`.
+    pub tls: Tls,
+    /// What says who calls: `Tls`.
+    pub peer_source: PeerSource,
+}
+
+/// Whether callers may come in plaintext.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema, Serialize)]
+pub enum Tls {
+    /// Over mutual TLS alone.
+    #[default]
+    Strict,
+    /// In plaintext as well, and then as nobody: policy lets nobody pass but on routes that run dry.
+    Permissive,
+}
+
+/// What says who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema, Serialize)]
+pub enum PeerSource {
+    /// The certificate of the connection.
+    #[default]
+    Tls,
+    /// A header of each request, which another mesh's proxy sets. It comes in plaintext, on loopback alone.
+    ForwardedHeader,
 }
 
 /// The service that is guarded.

@@ -6,22 +6,24 @@ use super::connection::{Connection, PeerSource};
 use super::inbound;
 use super::service::LocalExecutor;
 use super::worker::{Shared, Worker};
+use crate::control::config::Tls;
 use crate::identity::{HandshakeFault, TlsParameters};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 /// Streams of one h2 connection at once.
 const STREAMS_MAX: u32 = 100;
@@ -37,7 +39,7 @@ const ALERT_DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 const HYPER_FIELDS_MAX: usize = 100;
 
 /// Runs a worker on this thread until its channel closes and its connections have ended.
-pub(crate) fn run(shared: Arc<Shared>, mut accepted: mpsc::UnboundedReceiver<Accepted>) -> std::io::Result<()> {
+pub(crate) fn run(shared: Arc<Shared>, mut accepted: mpsc::UnboundedReceiver<Accepted>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async {
@@ -60,9 +62,34 @@ async fn attend(worker: Rc<Worker>, accepted: Accepted) {
     };
     // Small writes go out at once; a socket that refuses the option still works.
     let _ = stream.set_nodelay(true);
+    // One limit for all that comes before HTTP.
+    let by = Instant::now() + worker.limits.handshake_time_max;
+    if worker.shared.inbound.tls == Tls::Permissive {
+        match timeout_at(by, begins_as_tls(&stream)).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return in_plaintext(worker, stream, address, by).await,
+            Ok(Err(error)) => return refuse_handshake(&worker, address, HandshakeFault::of_io(&error), &error),
+            Err(error) => return refuse_handshake(&worker, address, HandshakeFault::Timeout, &error),
+        }
+    }
+    over_tls(worker, stream, address, by).await;
+}
+
+/// Whether a caller begins with a TLS handshake, as far as its first byte tells; the byte is left to whoever reads next.
+/// A caller that hangs up without one is left to the handshake, which says so.
+async fn begins_as_tls(stream: &TcpStream) -> io::Result<bool> {
+    /// The type of a record that holds handshake messages (RFC 8446, section 5.1). No method of HTTP begins with it.
+    const HANDSHAKE: u8 = 0x16;
+    let mut first = [HANDSHAKE];
+    stream.peek(&mut first).await?;
+    Ok(first == [HANDSHAKE])
+}
+
+/// A connection over mutual TLS: its certificate says who makes its requests.
+async fn over_tls(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, by: Instant) {
     let snapshot = worker.snapshot();
     let handshake = TlsAcceptor::from(snapshot.tls.config()).accept(stream).into_fallible();
-    let stream = match timeout(worker.limits.handshake_time_max, handshake).await {
+    let stream = match timeout_at(by, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err((error, stream))) => {
             refuse_handshake(&worker, address, HandshakeFault::of_io(&error), &error);
@@ -75,19 +102,37 @@ async fn attend(worker: Rc<Worker>, accepted: Accepted) {
         let fault = HandshakeFault::Internal;
         return refuse_handshake(&worker, address, fault, &"the verified leaf cannot be read");
     };
-    let metrics = &worker.shared.metrics;
-    metrics.handshake_done(TlsParameters::of(tls));
+    worker.shared.metrics.handshake_done(TlsParameters::of(tls));
     let chain = tls.peer_certificates().unwrap_or_default().to_vec();
     let source = PeerSource::certificate(peer, chain, snapshot.svid.id.as_str());
     let h2 = tls.alpn_protocol() == Some(b"h2");
     drop(snapshot);
-    tracing::debug!(%address, peer = source.name(), h2, "connection open");
-    metrics.connections.inc();
-    metrics.connections_open.inc();
-    let activity = Rc::new(Activity::new(!h2));
-    let connection = Rc::new(Connection { worker: worker.clone(), source, activity });
-    converse(connection, stream, h2).await;
-    metrics.connections_open.dec();
+    converse(worker, stream, address, source, h2).await;
+}
+
+/// A connection in plaintext, h1 or h2 with prior knowledge.
+async fn in_plaintext(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, by: Instant) {
+    /// How h2 with prior knowledge begins (RFC 9113, section 3.4). PRI is a method for nothing else.
+    const PRIOR_KNOWLEDGE: &[u8] = b"PRI ";
+    let source = PeerSource::nothing();
+    let (mut incoming, outgoing) = stream.into_split();
+    let mut begin = Vec::new();
+    let told_apart = async {
+        while begin.len() < PRIOR_KNOWLEDGE.len() && PRIOR_KNOWLEDGE.starts_with(&begin) {
+            let missing = (PRIOR_KNOWLEDGE.len() - begin.len()) as u64;
+            if (&mut incoming).take(missing).read_buf(&mut begin).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(begin == PRIOR_KNOWLEDGE)
+    };
+    let h2 = match timeout_at(by, told_apart).await.map_err(io::Error::from).flatten() {
+        Ok(h2) => h2,
+        Err(error) => return tracing::debug!(%address, %error, "connection without a request"),
+    };
+    worker.shared.metrics.plaintext_opened(None);
+    let stream = tokio::io::join(io::Cursor::new(begin).chain(incoming), outgoing);
+    converse(worker, stream, address, source, h2).await;
 }
 
 /// After a failed handshake, reads and drops what the caller has sent. In TLS 1.3 it sends its request before it hears
@@ -103,8 +148,16 @@ async fn let_alert_arrive(mut stream: TcpStream) {
 }
 
 /// Serves requests until the caller, a limit or the end of the process ends the connection.
-async fn converse(connection: Rc<Connection>, stream: TlsStream<TcpStream>, h2: bool) {
-    let limits = connection.worker.limits;
+async fn converse<S>(worker: Rc<Worker>, stream: S, address: SocketAddr, source: PeerSource, h2: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    tracing::debug!(%address, peer = source.name(), h2, "connection open");
+    worker.shared.metrics.connections.inc();
+    worker.shared.metrics.connections_open.inc();
+    let limits = worker.limits;
+    let activity = Rc::new(Activity::new(!h2));
+    let connection = Rc::new(Connection { worker, source, activity });
     let io = TokioIo::new(Watched::new(stream, connection.activity.clone()));
     let caller = connection.clone();
     let service = service_fn(move |request| inbound::serve(caller.clone(), request));
@@ -129,6 +182,7 @@ async fn converse(connection: Rc<Connection>, stream: TlsStream<TcpStream>, h2: 
         let serving = builder.serve_connection(io, service);
         attend_to_the_end(&connection, serving, |serving| serving.graceful_shutdown()).await;
     }
+    connection.worker.shared.metrics.connections_open.dec();
 }
 
 /// Drives a connection. Lets it finish what has begun and then ends it when it has been idle too long, when the process
@@ -220,12 +274,7 @@ impl Leaving {
 }
 
 #[cold]
-fn refuse_handshake(
-    worker: &Worker,
-    address: std::net::SocketAddr,
-    fault: HandshakeFault,
-    error: &dyn std::fmt::Display,
-) {
+fn refuse_handshake(worker: &Worker, address: SocketAddr, fault: HandshakeFault, error: &dyn std::fmt::Display) {
     worker.shared.metrics.handshake_failed(fault);
     tracing::info!(%address, reason = fault.code(), %error, "TLS handshake failed");
 }

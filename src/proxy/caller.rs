@@ -33,6 +33,12 @@ impl Caller {
         Self::new(peer.id.clone().map_err(|reason| NoIdentity { reason, detail }), own_id, &certificate)
     }
 
+    /// Whoever comes in plaintext.
+    pub(crate) fn nobody() -> Self {
+        let (reason, detail) = (Reason::IdentityMissing, "this connection is in plaintext: it names no caller");
+        Self { id: Err(NoIdentity { reason, detail }), fields: Vec::new() }
+    }
+
     fn new(id: Result<PeerId, NoIdentity>, own_id: &str, certificate: &str) -> Self {
         let fields = id.as_ref().map_or_else(|_| Vec::new(), |id| fields(id, own_id, certificate));
         Self { id, fields }

@@ -32,6 +32,8 @@ pub(crate) enum PeerSource {
         /// The same for requests, made once.
         caller: Rc<Caller>,
     },
+    /// Nothing does: they come in plaintext, where that is permitted.
+    Nothing(Rc<Caller>),
 }
 
 impl PeerSource {
@@ -41,10 +43,16 @@ impl PeerSource {
         Self::Certificate { peer, chain, caller }
     }
 
+    /// Plaintext, where that is permitted.
+    pub(crate) fn nothing() -> Self {
+        Self::Nothing(Rc::new(Caller::nobody()))
+    }
+
     /// Who calls, in a word for the log.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Certificate { peer, .. } => peer.id.as_ref().map_or("none", PeerId::as_str),
+            Self::Nothing(_) => "none",
         }
     }
 }
@@ -63,7 +71,7 @@ impl Connection {
     /// Who makes a request.
     pub(crate) fn caller(&self) -> Rc<Caller> {
         match &self.source {
-            PeerSource::Certificate { caller, .. } => caller.clone(),
+            PeerSource::Certificate { caller, .. } | PeerSource::Nothing(caller) => caller.clone(),
         }
     }
 
@@ -74,6 +82,7 @@ impl Connection {
             PeerSource::Certificate { peer, chain, .. } => {
                 peer.is_confirmed_by(now.tls.bundles(), chain, SystemTime::now())
             }
+            PeerSource::Nothing(_) => true,
         }
     }
 
@@ -81,6 +90,7 @@ impl Connection {
     pub(crate) fn expires(&self) -> Option<SystemTime> {
         match &self.source {
             PeerSource::Certificate { peer, .. } => Some(peer.not_after),
+            PeerSource::Nothing(_) => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::head::HeadLimits;
 use super::held::{HeldBytes, HeldLedger};
 use super::service::Service;
 use crate::control::Snapshot;
-use crate::control::config::{Config, ServiceConfig};
+use crate::control::config::{Config, InboundConfig, ServiceConfig};
 use crate::telemetry::{Decisions, Metrics, Teller};
 use arc_swap::ArcSwap;
 use std::cell::Cell;
@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) decisions: Decisions,
     /// Limits of connections and requests.
     pub(crate) limits: Limits,
+    /// What says who calls.
+    pub(crate) inbound: InboundConfig,
     /// The service.
     pub(crate) service: ServiceConfig,
     /// True once the process is going away.

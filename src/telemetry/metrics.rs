@@ -34,6 +34,7 @@ pub struct Metrics {
     pub(super) label_overflow: IntCounterVec,
 
     tls_handshakes: IntCounterVec,
+    plaintext_connections: IntCounterVec,
     reloads: IntCounterVec,
     last_reload_successful: IntGauge,
     last_reload_timestamp: IntGauge,
@@ -48,6 +49,8 @@ pub struct Metrics {
     pub snapshot_generation: IntGauge,
     /// 1 while the whole process refuses nothing by policy or contract.
     pub dry_run: IntGauge,
+    /// 1 while callers may come in plaintext, as nobody.
+    pub tls_permissive: IntGauge,
     /// Connections that callers have open.
     pub connections_open: IntGauge,
     /// Connections that callers have opened.
@@ -147,6 +150,12 @@ impl Metrics {
                 "TLS handshakes with callers, by result, and by reason where they failed.",
                 &["result", "reason", "version", "group"],
             ),
+            plaintext_connections: counters(
+                "avrogate_plaintext_connections_total",
+                "Connections that callers have opened without TLS, by what says who calls.",
+                &["peer_source"],
+            ),
+            tls_permissive: gauge("avrogate_tls_permissive", "1 while callers may come in plaintext, as nobody."),
             reloads: counters("avrogate_reloads_total", "Attempts to load changed inputs.", &["input", "result"]),
             last_reload_successful: gauge(
                 "avrogate_last_reload_successful",
@@ -200,6 +209,11 @@ impl Metrics {
     /// A caller's handshake has failed.
     pub fn handshake_failed(&self, fault: HandshakeFault) {
         self.tls_handshakes.with_label_values(&["failed", fault.code(), NONE, NONE]).inc();
+    }
+
+    /// A caller speaks plaintext, and its identity, if any, is read there.
+    pub fn plaintext_opened(&self, peer_source: Option<&'static str>) {
+        self.plaintext_connections.with_label_values(&[peer_source.unwrap_or(NONE)]).inc();
     }
 
     /// Changed inputs came into force, or did not.

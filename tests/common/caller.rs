@@ -1,4 +1,4 @@
-//! Callers over mutual TLS, with hyper's h1 and h2.
+//! Callers over mutual TLS or in plaintext, with hyper's h1 and h2.
 
 use super::raw::Raw;
 use super::within;
@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
@@ -37,7 +38,8 @@ pub(crate) const BOTH: [Http; 2] = [Http::H1, Http::H2];
 /// Somebody who calls the sidecar.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    tls: rustls::ClientConfig,
+    /// None in plaintext.
+    tls: Option<rustls::ClientConfig>,
     sidecar: SocketAddr,
 }
 
@@ -109,7 +111,12 @@ impl Caller {
             }
             None => config.with_no_client_auth(),
         };
-        Self { tls, sidecar }
+        Self { tls: Some(tls), sidecar }
+    }
+
+    /// A caller in plaintext.
+    pub(crate) fn plain(sidecar: SocketAddr) -> Self {
+        Self { tls: None, sidecar }
     }
 
     /// One request on a connection of its own.
@@ -126,19 +133,11 @@ impl Caller {
     /// A connection for several requests.
     pub(crate) async fn connect(&self, http: Http) -> Result<Conversation, Failed> {
         let alpn: &[u8] = if http == Http::H1 { b"http/1.1" } else { b"h2" };
-        let stream = TokioIo::new(self.stream(alpn).await?);
-        Ok(match http {
-            Http::H1 => {
-                let (sender, connection) = http1::handshake(stream).await?;
-                tokio::spawn(connection);
-                Conversation::H1(sender)
-            }
-            Http::H2 => {
-                let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
-                tokio::spawn(connection);
-                Conversation::H2(sender)
-            }
-        })
+        if self.tls.is_some() {
+            Conversation::begin(http, self.stream(alpn).await?).await
+        } else {
+            Conversation::begin(http, TcpStream::connect(self.sidecar).await?).await
+        }
     }
 
     /// A TLS stream to write HTTP/1.1 on by hand.
@@ -150,7 +149,7 @@ impl Caller {
     pub(crate) async fn stream(&self, alpn: &[u8]) -> Result<TlsStream<TcpStream>, Failed> {
         let stream = TcpStream::connect(self.sidecar).await?;
         stream.set_nodelay(true)?;
-        let mut tls = self.tls.clone();
+        let mut tls = self.tls.clone().expect("a caller over TLS");
         tls.alpn_protocols = vec![alpn.to_vec()];
         let name = ServerName::try_from("orders")?;
         Ok(within("a TLS handshake", TlsConnector::from(Arc::new(tls)).connect(name, stream)).await?)
@@ -158,6 +157,25 @@ impl Caller {
 }
 
 impl Conversation {
+    async fn begin<S>(http: Http, stream: S) -> Result<Self, Failed>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let stream = TokioIo::new(stream);
+        Ok(match http {
+            Http::H1 => {
+                let (sender, connection) = http1::handshake(stream).await?;
+                tokio::spawn(connection);
+                Self::H1(sender)
+            }
+            Http::H2 => {
+                let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+                tokio::spawn(connection);
+                Self::H2(sender)
+            }
+        })
+    }
+
     /// Waits until the other side has ended the connection.
     pub(crate) async fn ends(&self) {
         within("the connection ends", async {

@@ -23,6 +23,8 @@ pub(crate) struct Setup {
     pub(crate) protocol: Protocol,
     /// Where the service is said to be, if not where the double is.
     pub(crate) service: Option<SocketAddr>,
+    /// More keys of the bootstrap's `inbound`.
+    pub(crate) inbound: &'static str,
     /// More lines of the bootstrap.
     pub(crate) bootstrap: &'static str,
     /// The policy.
@@ -42,6 +44,7 @@ impl Default for Setup {
         Self {
             protocol: Protocol::Http1,
             service: None,
+            inbound: "",
             bootstrap: "",
             policy: POLICY.into(),
             policy_path: "policy.yaml",
@@ -105,7 +108,7 @@ impl World {
             "apiVersion: avrogate.dev/v1alpha1\n\
              kind: Sidecar\n\
              workers: 1\n\
-             inbound: {{listen: \"127.0.0.1:0\"}}\n\
+             inbound: {{listen: \"127.0.0.1:0\", {}}}\n\
              service: {{address: \"{}\", protocol: {:?}}}\n\
              identity: {{certificate: tls.crt, key: tls.key, trustBundles: {{cluster.local: ca.crt}}, crls: {:?}}}\n\
              policy: {}\n\
@@ -113,6 +116,7 @@ impl World {
              admin: {{listen: \"127.0.0.1:0\"}}\n\
              decisions: {{passes: 100%}}\n\
              {}",
+            setup.inbound,
             setup.service.unwrap_or(service.address),
             setup.protocol,
             setup.crls,
@@ -141,6 +145,11 @@ impl World {
     /// A caller without one.
     pub(crate) fn nobody(&self) -> Caller {
         Caller::new(None, self.authority.dev_pem(), self.inbound)
+    }
+
+    /// A caller in plaintext.
+    pub(crate) fn plain(&self) -> Caller {
+        Caller::plain(self.inbound)
     }
 
     /// The metrics page.

@@ -1,8 +1,8 @@
 //! The bootstrap as a person writes it, and how it is read: types for its shape, then every value checked.
 
 use super::{
-    AdminConfig, Config, DecisionsConfig, IdentityConfig, InboundConfig, Limits, ProcessMode, Protocol, SchemasConfig,
-    ServiceConfig, Timeouts,
+    AdminConfig, Config, DecisionsConfig, IdentityConfig, InboundConfig, Limits, PeerSource, ProcessMode, Protocol,
+    SchemasConfig, ServiceConfig, Timeouts, Tls,
 };
 use crate::finding::Finding;
 use crate::identity::TrustDomain;
@@ -82,24 +82,6 @@ struct InboundEntry {
     /// Who says who calls.
     #[serde(default)]
     peer_source: Option<Spanned<PeerSource>>,
-}
-
-/// How callers come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-enum Tls {
-    /// Over mutual TLS alone.
-    Strict,
-    /// In plaintext too; not supported yet.
-    Permissive,
-}
-
-/// Who says who calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-enum PeerSource {
-    /// The certificate.
-    Tls,
-    /// Another mesh's proxy; not supported yet.
-    ForwardedHeader,
 }
 
 /// The service that is guarded.
@@ -195,6 +177,7 @@ struct DecisionsEntry {
     passes: Option<Fraction>,
 }
 
+const ANYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const INBOUND_PORT: u16 = 6143;
 const ADMIN_PORT: u16 = 6191;
 
@@ -230,17 +213,18 @@ impl Reader<'_> {
     /// The configuration; none where a part without default cannot be read.
     pub(super) fn config(&mut self, document: &Document) -> Option<Config> {
         self.not_yet(document);
-        let inbound = self.listen(document.inbound.listen.as_ref(), INBOUND_PORT);
-        let admin = self.listen(document.admin.listen.as_ref(), ADMIN_PORT);
+        let inbound = self.inbound(&document.inbound);
+        let admin = self.listen(document.admin.listen.as_ref(), ANYWHERE, ADMIN_PORT);
         let service = self.address(&document.service.address);
-        if let (Some(inbound), Some(admin)) = (inbound, admin)
+        let listens = inbound.map(|inbound| inbound.listen);
+        if let (Some(inbound), Some(admin)) = (listens, admin)
             && inbound.port() == admin.port()
             && inbound.port() != 0
         {
             let place = document.admin.listen.as_ref().or(document.inbound.listen.as_ref());
             self.error("port-twice", place, "inbound and admin listen on the same port");
         }
-        if let (Some(inbound), Some(service)) = (inbound, service) {
+        if let (Some(inbound), Some(service)) = (listens, service) {
             self.service(&document.service.address, service, inbound);
         }
         let mode = document.mode.as_ref().map(|mode| mode.value).unwrap_or_default();
@@ -260,7 +244,7 @@ impl Reader<'_> {
                 passes: document.decisions.passes.unwrap_or(DecisionsConfig::default().passes),
             },
             workers: self.within(document.workers.as_ref(), &WORKERS, "workers").unwrap_or_else(cpus),
-            inbound: InboundConfig { listen: inbound? },
+            inbound: inbound?,
             admin: AdminConfig { listen: admin? },
             service: ServiceConfig { address: service?, protocol: document.service.protocol },
         })
@@ -268,10 +252,7 @@ impl Reader<'_> {
 
     /// What the documentation knows and this version does not.
     fn not_yet(&mut self, document: &Document) {
-        let InboundEntry { tls, peer_source, .. } = &document.inbound;
-        let permissive = tls.as_ref().filter(|tls| tls.value == Tls::Permissive);
-        self.refuse(permissive, "`tls: Permissive` is not supported yet: callers come over mutual TLS");
-        let header = peer_source.as_ref().filter(|source| source.value == PeerSource::ForwardedHeader);
+        let header = document.inbound.peer_source.as_ref().filter(|source| source.value == PeerSource::ForwardedHeader);
         self.refuse(header, "`peerSource: ForwardedHeader` is not supported yet: the peer is who the certificate says");
         self.refuse(document.admin.probes.as_ref(), "`probes` are not supported yet: give the path a route in policy");
     }
@@ -289,8 +270,19 @@ impl Reader<'_> {
         });
     }
 
-    fn listen(&mut self, text: Option<&Spanned<String>>, default_port: u16) -> Option<SocketAddr> {
-        let Some(text) = text else { return Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), default_port)) };
+    fn inbound(&mut self, entry: &InboundEntry) -> Option<InboundConfig> {
+        let tls = entry.tls.as_ref().map(|tls| tls.value).unwrap_or_default();
+        let peer_source = entry.peer_source.as_ref().map(|source| source.value).unwrap_or_default();
+        if let Some(place) = entry.tls.as_ref().filter(|_| tls == Tls::Permissive) {
+            let message = "callers may come in plaintext, as nobody: routes that run dry let them pass";
+            self.findings.push(Finding::warning("plaintext-permitted", self.file, place, message));
+        }
+        let listen = self.listen(entry.listen.as_ref(), ANYWHERE, INBOUND_PORT)?;
+        Some(InboundConfig { listen, tls, peer_source })
+    }
+
+    fn listen(&mut self, text: Option<&Spanned<String>>, ip: IpAddr, port: u16) -> Option<SocketAddr> {
+        let Some(text) = text else { return Some(SocketAddr::new(ip, port)) };
         let address = self.address(text)?;
         if let Some((port, mesh)) = PORTS_OF_OTHERS.iter().find(|(port, _)| *port == address.port()) {
             let message = format!("{port} is a port of {mesh}'s proxy, which may run in the same pod");

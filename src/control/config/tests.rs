@@ -46,7 +46,9 @@ fn a_whole_file() {
     insta::assert_json_snapshot!(config, @r#"
     {
       "inbound": {
-        "listen": "0.0.0.0:7143"
+        "listen": "0.0.0.0:7143",
+        "tls": "Strict",
+        "peerSource": "Tls"
       },
       "service": {
         "address": "127.0.0.1:8080",
@@ -115,7 +117,7 @@ fn every_finding_has_its_place() {
         let shown = shown.join("\n");
         assert!(shown.starts_with(&format!("avrogate.yaml:{expected}")), "{line}: {shown}");
     };
-    check("inbound: {tls: Permissive}", "7:16: error[not-supported]: `tls: Permissive`");
+    check("inbound: {tls: Permissive}", "7:16: warning[plaintext-permitted]");
     check("inbound: {peerSource: ForwardedHeader}", "7:23: error[not-supported]");
     check("admin: {probes: [/healthz]}", "7:17: error[not-supported]");
     check("inbound: {listen: here}", "7:19: error[address-invalid]");
