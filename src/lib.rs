@@ -23,7 +23,7 @@
 //! | 3 | [`cli`], [`sidecar`] | put everything together |
 //! | 2 | [`proxy`], [`control`] | the data path; configuration, snapshot, admin pages |
 //! | 1 | [`identity`], [`registry`], [`telemetry`] | one resource each: certificates, schema files, metrics and logs |
-//! | 0 | [`avro`], [`wire`], [`policy`], [`identity::spiffe`], [`reason`] and small helpers | values in, values out: no sockets, clocks, files or tasks |
+//! | 0 | [`avro`], [`wire`], [`policy`], [`identity::spiffe`], [`identity::forwarded`], [`reason`] and small helpers | values in, values out: no sockets, clocks, files or tasks |
 //!
 //! # The Avro core alone
 //!

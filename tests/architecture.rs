@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// Every module, from the lowest floor up. `identity/spiffe` alone of `identity` is values in, values out.
+/// Every module, from the lowest floor up. Of `identity` some are values in, values out.
 const FLOORS: [&[&str]; 4] = [
-    &["avro", "wire", "policy", "identity/spiffe", "reason", "finding", "yaml", "units"],
+    &["avro", "wire", "policy", "identity/spiffe", "identity/forwarded", "reason", "finding", "yaml", "units"],
     &["identity", "registry", "telemetry"],
     &["proxy", "control"],
     &["cli", "sidecar"],
@@ -143,8 +143,11 @@ fn used(code: &str) -> Vec<&str> {
                     _ => {}
                 }
             }
-        } else if rest.starts_with("identity::spiffe") {
-            used.push("identity/spiffe");
+        } else if let Some(lower) = ["spiffe", "forwarded"]
+            .into_iter()
+            .find(|name| rest.strip_prefix("identity::").is_some_and(|rest| rest.starts_with(name)))
+        {
+            used.push(if lower == "spiffe" { "identity/spiffe" } else { "identity/forwarded" });
         } else {
             used.push(&rest[..first(rest)]);
         }

@@ -2,6 +2,7 @@
 
 pub mod dev;
 mod files;
+pub mod forwarded;
 mod handshake;
 mod leaf;
 mod peer;
@@ -12,6 +13,7 @@ mod tls;
 mod trust;
 
 pub use files::FileError;
+pub use forwarded::ForwardedError;
 pub use handshake::{HandshakeFault, TlsParameters};
 pub use leaf::Leaf;
 pub use peer::Peer;
