@@ -151,6 +151,12 @@ impl TrustBundles {
         }
     }
 
+    /// Whether the trust domain of this identity has a bundle.
+    #[must_use]
+    pub fn have_domain_of(&self, id: &PeerId) -> bool {
+        self.domains.contains_key(id.trust_domain())
+    }
+
     /// Whether this identity's own bundle is what verifies the leaf that claims it.
     pub(super) fn verifies(&self, leaf: &CertificateDer<'_>, id: &PeerId) -> bool {
         self.domain_of(leaf).is_some_and(|domain| domain.as_str() == id.trust_domain())

@@ -6,7 +6,7 @@ use super::connection::{Connection, PeerSource};
 use super::inbound;
 use super::service::LocalExecutor;
 use super::worker::{Shared, Worker};
-use crate::control::config::Tls;
+use crate::control::config::{self, Tls};
 use crate::identity::{HandshakeFault, TlsParameters};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -64,10 +64,14 @@ async fn attend(worker: Rc<Worker>, accepted: Accepted) {
     let _ = stream.set_nodelay(true);
     // One limit for all that comes before HTTP.
     let by = Instant::now() + worker.limits.handshake_time_max;
-    if worker.shared.inbound.tls == Tls::Permissive {
+    let inbound = worker.shared.inbound;
+    if inbound.peer_source == config::PeerSource::ForwardedHeader {
+        return in_plaintext(worker, stream, address, PeerSource::Forwarded, by).await;
+    }
+    if inbound.tls == Tls::Permissive {
         match timeout_at(by, begins_as_tls(&stream)).await {
             Ok(Ok(true)) => {}
-            Ok(Ok(false)) => return in_plaintext(worker, stream, address, by).await,
+            Ok(Ok(false)) => return in_plaintext(worker, stream, address, PeerSource::nothing(), by).await,
             Ok(Err(error)) => return refuse_handshake(&worker, address, HandshakeFault::of_io(&error), &error),
             Err(error) => return refuse_handshake(&worker, address, HandshakeFault::Timeout, &error),
         }
@@ -111,10 +115,9 @@ async fn over_tls(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, by
 }
 
 /// A connection in plaintext, h1 or h2 with prior knowledge.
-async fn in_plaintext(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, by: Instant) {
+async fn in_plaintext(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, source: PeerSource, by: Instant) {
     /// How h2 with prior knowledge begins (RFC 9113, section 3.4). PRI is a method for nothing else.
     const PRIOR_KNOWLEDGE: &[u8] = b"PRI ";
-    let source = PeerSource::nothing();
     let (mut incoming, outgoing) = stream.into_split();
     let mut begin = Vec::new();
     let told_apart = async {
@@ -130,7 +133,8 @@ async fn in_plaintext(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr
         Ok(h2) => h2,
         Err(error) => return tracing::debug!(%address, %error, "connection without a request"),
     };
-    worker.shared.metrics.plaintext_opened(None);
+    let said_by = matches!(source, PeerSource::Forwarded).then_some("forwarded_header");
+    worker.shared.metrics.plaintext_opened(said_by);
     let stream = tokio::io::join(io::Cursor::new(begin).chain(incoming), outgoing);
     converse(worker, stream, address, source, h2).await;
 }

@@ -1,9 +1,10 @@
 //! Who makes a request, and what the service is told of it.
 
 use super::head::{FORWARDED_CLIENT_CERT, LINKERD_CLIENT_ID, PEER};
-use crate::identity::{Peer, PeerId};
+use crate::control::Snapshot;
+use crate::identity::{Peer, PeerId, forwarded};
 use crate::reason::Reason;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Who makes a request.
 #[derive(Debug)]
@@ -37,6 +38,20 @@ impl Caller {
     pub(crate) fn nobody() -> Self {
         let (reason, detail) = (Reason::IdentityMissing, "this connection is in plaintext: it names no caller");
         Self { id: Err(NoIdentity { reason, detail }), fields: Vec::new() }
+    }
+
+    /// Whom the proxy before us names, if its trust domain is one of ours. What else it says of the certificate is not
+    /// passed on: nobody here has seen that.
+    pub(crate) fn forwarded(headers: &HeaderMap, now: &Snapshot) -> Self {
+        let values = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        let named = forwarded::peer(values(FORWARDED_CLIENT_CERT), values(LINKERD_CLIENT_ID))
+            .map_err(|error| NoIdentity { reason: error.reason(), detail: error.detail() });
+        let detail = "the caller's trust domain has no bundle here";
+        let id = named.and_then(|id| match now.tls.bundles().have_domain_of(&id) {
+            true => Ok(id),
+            false => Err(NoIdentity { reason: Reason::IdentityInvalid, detail }),
+        });
+        Self::new(id, now.svid.id.as_str(), "")
     }
 
     fn new(id: Result<PeerId, NoIdentity>, own_id: &str, certificate: &str) -> Self {

@@ -3,7 +3,9 @@
 use super::activity::{Activity, Busy};
 use super::caller::Caller;
 use super::worker::Worker;
+use crate::control::Snapshot;
 use crate::identity::{Peer, PeerId};
+use http::HeaderMap;
 use rustls::pki_types::CertificateDer;
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -34,6 +36,9 @@ pub(crate) enum PeerSource {
     },
     /// Nothing does: they come in plaintext, where that is permitted.
     Nothing(Rc<Caller>),
+    /// The fields of each request, which the proxy before us sets. It may mix the requests of many callers, and it is the
+    /// one that looks at expiry and revocation.
+    Forwarded,
 }
 
 impl PeerSource {
@@ -53,6 +58,7 @@ impl PeerSource {
         match self {
             Self::Certificate { peer, .. } => peer.id.as_ref().map_or("none", PeerId::as_str),
             Self::Nothing(_) => "none",
+            Self::Forwarded => "forwarded",
         }
     }
 }
@@ -68,10 +74,11 @@ impl Connection {
         self.activity.busy()
     }
 
-    /// Who makes a request.
-    pub(crate) fn caller(&self) -> Rc<Caller> {
+    /// Who makes a request of this head.
+    pub(crate) fn caller(&self, now: &Snapshot, headers: &HeaderMap) -> Rc<Caller> {
         match &self.source {
             PeerSource::Certificate { caller, .. } | PeerSource::Nothing(caller) => caller.clone(),
+            PeerSource::Forwarded => Rc::new(Caller::forwarded(headers, now)),
         }
     }
 
@@ -82,7 +89,7 @@ impl Connection {
             PeerSource::Certificate { peer, chain, .. } => {
                 peer.is_confirmed_by(now.tls.bundles(), chain, SystemTime::now())
             }
-            PeerSource::Nothing(_) => true,
+            PeerSource::Nothing(_) | PeerSource::Forwarded => true,
         }
     }
 
@@ -90,7 +97,7 @@ impl Connection {
     pub(crate) fn expires(&self) -> Option<SystemTime> {
         match &self.source {
             PeerSource::Certificate { peer, .. } => Some(peer.not_after),
-            PeerSource::Nothing(_) => None,
+            PeerSource::Nothing(_) | PeerSource::Forwarded => None,
         }
     }
 }

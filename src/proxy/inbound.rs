@@ -45,7 +45,7 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Result<Response<Reply>, Gone> {
     let now = connection.worker.snapshot();
     let (head, body) = request.into_parts();
-    let caller = connection.caller();
+    let caller = connection.caller(&now, &head.headers);
     let mut told = Told::begin(&connection, &caller, &now, &head);
     let mut body = Some(body);
     match pass(&connection, &caller, &now, &head, &mut body, &mut told).await {

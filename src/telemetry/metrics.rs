@@ -211,9 +211,9 @@ impl Metrics {
         self.tls_handshakes.with_label_values(&["failed", fault.code(), NONE, NONE]).inc();
     }
 
-    /// A caller speaks plaintext, and its identity, if any, is read there.
-    pub fn plaintext_opened(&self, peer_source: Option<&'static str>) {
-        self.plaintext_connections.with_label_values(&[peer_source.unwrap_or(NONE)]).inc();
+    /// A connection is in plaintext; what says who calls, if anything does.
+    pub fn plaintext_opened(&self, said_by: Option<&'static str>) {
+        self.plaintext_connections.with_label_values(&[said_by.unwrap_or(NONE)]).inc();
     }
 
     /// Changed inputs came into force, or did not.

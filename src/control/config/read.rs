@@ -252,8 +252,6 @@ impl Reader<'_> {
 
     /// What the documentation knows and this version does not.
     fn not_yet(&mut self, document: &Document) {
-        let header = document.inbound.peer_source.as_ref().filter(|source| source.value == PeerSource::ForwardedHeader);
-        self.refuse(header, "`peerSource: ForwardedHeader` is not supported yet: the peer is who the certificate says");
         self.refuse(document.admin.probes.as_ref(), "`probes` are not supported yet: give the path a route in policy");
     }
 
@@ -273,11 +271,26 @@ impl Reader<'_> {
     fn inbound(&mut self, entry: &InboundEntry) -> Option<InboundConfig> {
         let tls = entry.tls.as_ref().map(|tls| tls.value).unwrap_or_default();
         let peer_source = entry.peer_source.as_ref().map(|source| source.value).unwrap_or_default();
-        if let Some(place) = entry.tls.as_ref().filter(|_| tls == Tls::Permissive) {
-            let message = "callers may come in plaintext, as nobody: routes that run dry let them pass";
-            self.findings.push(Finding::warning("plaintext-permitted", self.file, place, message));
+        let ip = match peer_source {
+            PeerSource::Tls => ANYWHERE,
+            PeerSource::ForwardedHeader => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        let listen = self.listen(entry.listen.as_ref(), ip, INBOUND_PORT)?;
+        match (peer_source, tls, &entry.tls) {
+            (PeerSource::ForwardedHeader, Tls::Permissive, place) => {
+                let message = "a header says who calls: there is no TLS that could be permissive";
+                self.error("tls-unused", place.as_ref(), message);
+            }
+            (PeerSource::Tls, Tls::Permissive, Some(place)) => {
+                let message = "callers may come in plaintext, as nobody: routes that run dry let them pass";
+                self.findings.push(Finding::warning("plaintext-permitted", self.file, place, message));
+            }
+            _ => {}
         }
-        let listen = self.listen(entry.listen.as_ref(), ANYWHERE, INBOUND_PORT)?;
+        if peer_source == PeerSource::ForwardedHeader && !listen.ip().is_loopback() {
+            let message = "a header says who calls: on loopback the proxy that sets it comes, elsewhere anyone could";
+            self.error("peer-forgeable", entry.listen.as_ref(), message);
+        }
         Some(InboundConfig { listen, tls, peer_source })
     }
 

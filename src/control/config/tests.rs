@@ -118,7 +118,10 @@ fn every_finding_has_its_place() {
         assert!(shown.starts_with(&format!("avrogate.yaml:{expected}")), "{line}: {shown}");
     };
     check("inbound: {tls: Permissive}", "7:16: warning[plaintext-permitted]");
-    check("inbound: {peerSource: ForwardedHeader}", "7:23: error[not-supported]");
+    check("inbound: {peerSource: ForwardedHeader, listen: '0.0.0.0:6143'}", "7:48: error[peer-forgeable]");
+    check("inbound: {peerSource: ForwardedHeader, listen: '[::]:6143'}", "7:48: error[peer-forgeable]");
+    check("inbound: {peerSource: ForwardedHeader, tls: Permissive}", "7:45: error[tls-unused]");
+    check("inbound: {peerSource: ForwardedHeader, tls: Off}", "7:45: error[value-unknown]");
     check("admin: {probes: [/healthz]}", "7:17: error[not-supported]");
     check("inbound: {listen: here}", "7:19: error[address-invalid]");
     check("inbound: {listen: '0.0.0.0:6191'}", "7:19: error[port-twice]");
@@ -138,6 +141,15 @@ fn every_finding_has_its_place() {
     check("decisions: {passes: 2}", "7:21: error[value-invalid]: `2` is no fraction");
     check("workers: 0", "7:10: error[limit-invalid]");
     check("outbound: {}", "7:1: error[key-unknown]");
+}
+
+#[test]
+fn a_header_is_believed_on_loopback() {
+    let (config, warnings) = parse(&format!("{LEAST}inbound: {{peerSource: ForwardedHeader, tls: Strict}}\n")).unwrap();
+    assert_eq!((config.inbound.listen.to_string(), warnings.len()), ("127.0.0.1:6143".into(), 0));
+    for listen in ["127.0.0.1:0", "127.9.9.9:6143", "[::1]:6143"] {
+        assert!(parse(&format!("{LEAST}inbound: {{peerSource: ForwardedHeader, listen: '{listen}'}}\n")).is_ok());
+    }
 }
 
 #[test]
