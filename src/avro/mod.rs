@@ -6,6 +6,7 @@
 mod canonical;
 mod compile;
 mod describe;
+mod encode;
 pub mod json;
 mod json_encoding;
 mod limits;
@@ -23,6 +24,7 @@ mod varint;
 mod violation;
 
 pub use canonical::crc64_avro;
+pub use encode::{NotEncoded, encode_json};
 pub use json_encoding::{Datum, JsonEncoding, NotShown};
 pub use limits::Limits;
 pub use parse::{SchemaError, SchemaErrors, SchemaFile};
