@@ -104,6 +104,12 @@ impl Policy {
         decision.in_mode(route.mode)
     }
 
+    /// Whether a peer may go where its request leads, be it nowhere.
+    #[must_use]
+    pub fn decide(&self, peer: Option<&PeerId>, route: Option<&Route>) -> Decision {
+        route.map_or_else(|| self.without_route(), |route| self.authorise(peer, route))
+    }
+
     /// What becomes of a request that has no route: it is denied, unless the whole process runs dry.
     #[must_use]
     pub fn without_route(&self) -> Decision {

@@ -94,7 +94,7 @@ impl Policy {
     #[must_use]
     pub fn explain(&self, peer: Option<&PeerId>, method: &str, path: &RequestPath<'_>) -> Explanation {
         let route = self.route(method, path);
-        let decision = route.map_or_else(|| self.without_route(), |route| self.authorise(peer, route));
+        let decision = self.decide(peer, route.map(|route| &**route));
         let (verdict, reason, rule) = match &decision {
             Decision::Permitted(permit) => (Verdict::Permitted, None, permit.rule()),
             Decision::Denied(denial) => (Verdict::Denied, Some(denial.reason), denial.rule.as_ref()),

@@ -275,14 +275,22 @@ where
 }
 
 impl Judge {
-    fn push(&mut self, bytes: &[u8]) -> Result<u64, Refused> {
+    /// Takes the next bytes; the answer is the watermark.
+    ///
+    /// # Errors
+    /// As soon as nothing that may follow can mend it.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<u64, Refused> {
         match self {
             Self::Contract(inspector) => inspector.push(bytes),
             Self::Empty => Err(Refused::new(Reason::BodyUnexpected, "this route takes no body".into())),
         }
     }
 
-    fn finish(&mut self) -> Result<u64, Refused> {
+    /// Says that the body ends here; the answer is its length.
+    ///
+    /// # Errors
+    /// Where something is missing.
+    pub(super) fn finish(&mut self) -> Result<u64, Refused> {
         match self {
             Self::Contract(inspector) => inspector.finish(),
             Self::Empty => Ok(0),

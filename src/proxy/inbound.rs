@@ -20,9 +20,9 @@ use super::told::Told;
 use crate::control::Snapshot;
 use crate::policy::{BodyRule, Decision, Mode, Permit, Route};
 use crate::reason::Reason;
-use crate::wire::{Contract, Inspector, OnInvalid, Refused};
+use crate::wire::{Contract, Inspector, OnInvalid, Refused, Schemas};
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, request, response};
+use http::{HeaderMap, Method, Request, Response, StatusCode, request, response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -103,7 +103,8 @@ async fn pass(
     let permit = authorise(caller, now, route, told)?;
 
     // What they say. Nothing of it reaches the service before the gate's first release.
-    let judge = request_judge(now, route, &permit, head, told)?;
+    // Without a route only a process that runs dry comes here.
+    let judge = route.map(|route| judge_request(now, route, &permit, head, told)).transpose()?.flatten();
     let Some(unread) = body.take() else { return Err(End::Gone) };
     let mut gate = request_gate(connection, judge, unread);
     let asked = gate.report();
@@ -149,11 +150,7 @@ async fn pass(
 /// Whether this caller may use this route. Decided on the head alone: a denied body is never read.
 fn authorise(caller: &Caller, now: &Snapshot, route: Option<&Route>, told: &mut Told) -> Result<Permit, Refusal> {
     let peer = caller.id.as_ref();
-    let decision = match route {
-        Some(route) => now.policy.authorise(peer.ok(), route),
-        None => now.policy.without_route(),
-    };
-    match decision {
+    match now.policy.decide(peer.ok(), route) {
         Decision::Permitted(permit) => {
             told.permitted(&permit);
             Ok(permit)
@@ -173,27 +170,39 @@ fn authorise(caller: &Caller, now: &Snapshot, route: Option<&Route>, told: &mut 
     }
 }
 
-/// Who judges the request's body, by the route's contract, and whether the verdict is carried out; the caller's own words
-/// decide nothing. Nobody judges it where there is nothing to keep to. A body that its head alone condemns is not taken
-/// before: [`serve`] has it to drain.
-fn request_judge(
-    now: &Arc<Snapshot>,
-    route: Option<&Route>,
+/// A body that its head alone condemns is not taken before: [`serve`] has it to drain.
+fn judge_request(
+    now: &Snapshot,
+    route: &Route,
     permit: &Permit,
     head: &request::Parts,
     told: &mut Told,
 ) -> Result<Option<(Judge, bool)>, Refusal> {
-    // Without a route only a process that runs dry comes here.
-    let Some(route) = route else { return Ok(None) };
+    match request_judge(&now.schemas, route, permit, &head.headers) {
+        Ok(judge) => Ok(judge),
+        Err(refusal) => told.unless_dry(route, refusal).map(|()| None),
+    }
+}
+
+/// Who judges the request's body, by the route's contract, and whether the verdict is carried out; the caller's own words
+/// decide nothing. Nobody judges it where there is nothing to keep to.
+///
+/// # Errors
+/// Where the head alone condemns the body.
+pub(super) fn request_judge(
+    schemas: &Arc<Schemas>,
+    route: &Route,
+    permit: &Permit,
+    fields: &HeaderMap,
+) -> Result<Option<(Judge, bool)>, Refusal> {
     match &route.request {
         BodyRule::Unvalidated => Ok(None),
         BodyRule::Empty => Ok(Some((Judge::Empty, route.mode == Mode::Enforce))),
-        BodyRule::Contract(_) if head::is_coded(&head.headers) => {
-            let refusal = Refusal::new(Reason::ContentCodingRefused, "the body has a Content-Encoding");
-            told.unless_dry(route, refusal).map(|()| None)
+        BodyRule::Contract(_) if head::is_coded(fields) => {
+            Err(Refusal::new(Reason::ContentCodingRefused, "the body has a Content-Encoding"))
         }
         BodyRule::Contract(contract) => {
-            let inspector = Inspector::new(contract.clone(), now.schemas.clone(), permit.schemas().cloned());
+            let inspector = Inspector::new(contract.clone(), schemas.clone(), permit.schemas().cloned());
             Ok(Some((inspector.into(), enforced(route, contract))))
         }
     }
@@ -257,12 +266,28 @@ fn answer_gate(
     answer: Answer,
 ) -> Result<Gate<Answer>, Refusal> {
     let budget = connection.worker.hold();
-    let contract = route.and_then(|route| {
-        let contract = if head.status.is_success() { &route.response } else { &route.errors };
-        contract.as_ref().map(|contract| (route, contract))
-    });
-    let Some((route, contract)) = contract.filter(|_| has_content(method, head.status, &answer)) else {
-        return Ok(Gate::open(answer, budget));
+    let judge = route.map(|route| answer_judge(&now.schemas, route, method, head, answer.is_end_stream()));
+    Ok(match judge.transpose()?.flatten() {
+        Some((judge, true)) => Gate::enforce(answer, judge, budget),
+        Some((judge, false)) => Gate::observe(answer, judge, budget),
+        None => Gate::open(answer, budget),
+    })
+}
+
+/// Who judges the answer's body, and whether the verdict is carried out.
+///
+/// # Errors
+/// Where the head alone breaks the contract.
+pub(super) fn answer_judge(
+    schemas: &Arc<Schemas>,
+    route: &Route,
+    method: &Method,
+    head: &response::Parts,
+    empty: bool,
+) -> Result<Option<(Judge, bool)>, Refusal> {
+    let contract = if head.status.is_success() { &route.response } else { &route.errors };
+    let Some(contract) = contract.as_ref().filter(|_| has_content(method, head.status, empty)) else {
+        return Ok(None);
     };
     let wrong = if head::is_coded(&head.headers) {
         Some("the answer has a Content-Encoding, which was not asked for")
@@ -271,18 +296,19 @@ fn answer_gate(
     } else {
         None
     };
-    let inspector = Inspector::new(contract.clone(), now.schemas.clone(), None);
     match (wrong, enforced(route, contract)) {
         (Some(wrong), true) => Err(Refusal::new(Reason::AnswerInvalid, wrong)),
-        (None, true) => Ok(Gate::enforce(answer, inspector.into(), budget)),
-        (_, false) => Ok(Gate::observe(answer, inspector.into(), budget)),
+        (_, enforced) => {
+            let inspector = Inspector::new(contract.clone(), schemas.clone(), None);
+            Ok(Some((inspector.into(), enforced)))
+        }
     }
 }
 
 /// Whether an answer has content to judge. An empty 200 has: the caller would decode it.
-fn has_content(method: &Method, status: StatusCode, answer: &Answer) -> bool {
+fn has_content(method: &Method, status: StatusCode, empty: bool) -> bool {
     let none = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
-    method != Method::HEAD && !none && (status == StatusCode::OK || !answer.is_end_stream())
+    method != Method::HEAD && !none && (status == StatusCode::OK || !empty)
 }
 
 /// What becomes of a request whose body stopped.

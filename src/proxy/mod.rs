@@ -10,6 +10,7 @@ mod head;
 mod held;
 pub(crate) mod inbound;
 mod refusal;
+pub(crate) mod rehearsal;
 mod reply;
 mod service;
 mod told;
