@@ -12,10 +12,11 @@ use std::process::Command;
 use std::sync::Arc;
 
 /// The word of the command for each kind of document.
-const KINDS: [(&str, &str); 3] = [("TrafficPolicy", "policy"), ("Sidecar", "bootstrap"), ("SchemaCatalog", "catalog")];
+const KINDS: [(&str, &str); 4] =
+    [("TrafficPolicy", "policy"), ("Sidecar", "bootstrap"), ("SchemaCatalog", "catalog"), ("PolicyTest", "cases")];
 
 /// Mappings whose keys are names that a person chooses.
-const NAMES: [&str; 4] = ["labels", "identities", "trustBundles", "subjects"];
+const NAMES: [&str; 5] = ["labels", "identities", "trustBundles", "subjects", "headers"];
 
 fn schema(word: &str) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_avrogate")).args(["jsonschema", word]).output().unwrap();
@@ -37,6 +38,7 @@ fn shipped() -> Vec<(String, Value)> {
     for file in [
         "deploy/example/avrogate.yaml",
         "deploy/example/policy.d/orders.yaml",
+        "deploy/example/policy.test.yaml",
         "deploy/example/schemas/catalog.yaml",
         "tests/common/policy.yaml",
     ] {
@@ -52,7 +54,7 @@ fn shipped() -> Vec<(String, Value)> {
             }
         }
     }
-    assert!(found.len() >= 7, "{}", found.len());
+    assert!(found.len() >= 8, "{}", found.len());
     found
 }
 
@@ -63,6 +65,8 @@ fn word(document: &Value) -> &'static str {
 /// The places of all mappings of a document, as JSON pointers, but for those of names.
 fn mappings(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
+        // The schema of this value is Avro's.
+        _ if at.ends_with("/avro/value") => {}
         Value::Object(members) => {
             if !NAMES.iter().any(|name| at.ends_with(&format!("/{name}"))) {
                 found.push(at.to_owned());
@@ -175,7 +179,8 @@ decisions: {passes: 1%}
     let full = documents(full).swap_remove(0);
     let mut compared = 0;
     for (file, document) in shipped().into_iter().chain([("full".to_owned(), full)]) {
-        if word(&document) == "catalog" {
+        // No function of the library reads the others alone.
+        if !["policy", "bootstrap"].contains(&word(&document)) {
             continue;
         }
         let schema = schema(word(&document));

@@ -1,6 +1,7 @@
 //! `avrogate check`: everything that a sidecar would load, loaded by the same code, and every finding shown in its file.
 
-use super::output::{self, Format};
+use super::output;
+use super::report::{Report, ReportFormat};
 use crate::control::Snapshot;
 use crate::control::config::Config;
 use crate::finding::Finding;
@@ -20,9 +21,9 @@ pub(super) struct Args {
     /// Leave certificates and keys out: where policy is reviewed, there are none.
     #[arg(long)]
     without_identity: bool,
-    /// For a person, or for a program.
+    /// How findings are written.
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: ReportFormat,
 }
 
 /// Exits with 0 where there is no error, 100 where there is one, 1 where there is no bootstrap to begin with.
@@ -30,7 +31,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     if let Err(error) = fs::metadata(&args.config) {
         return output::failed(&format_args!("{}: {error}", args.config.display()));
     }
-    output::report(&check(&args.config, args.without_identity, SystemTime::now()), args.format)
+    Report::of("check", check(&args.config, args.without_identity, SystemTime::now())).tell(args.format)
 }
 
 /// Everything that a person should know of a bootstrap file and of what it names.
@@ -156,7 +157,7 @@ spec:
     fn no_bootstrap_is_a_failure_and_findings_are_none() {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("avrogate.yaml");
-        let run = || run(&Args { config: config.clone(), without_identity: true, format: Format::Json });
+        let run = || run(&Args { config: config.clone(), without_identity: true, format: ReportFormat::Json });
         assert_eq!(run(), ExitCode::FAILURE);
         fs::write(&config, "").unwrap();
         assert_eq!(run(), ExitCode::from(100));

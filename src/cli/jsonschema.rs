@@ -1,6 +1,7 @@
 //! `avrogate jsonschema`: the documents as JSON Schema, from the very types that read them.
 
 use super::output::print;
+use super::policy::cases_json_schema;
 use crate::control::config::Config;
 use crate::policy::Policy;
 use crate::registry;
@@ -22,6 +23,8 @@ enum Document {
     Bootstrap,
     /// What the paths of schema files cannot say: `catalog.yaml`.
     Catalog,
+    /// Cases of `avrogate policy test`.
+    Cases,
 }
 
 /// Writes the schema to the standard output.
@@ -30,6 +33,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
         Document::Policy => Policy::json_schema(),
         Document::Bootstrap => Config::json_schema(),
         Document::Catalog => registry::catalogue_json_schema(),
+        Document::Cases => cases_json_schema(),
     };
     print(|out| {
         serde_json::to_writer_pretty(&mut *out, &schema)?;

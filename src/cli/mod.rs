@@ -9,6 +9,7 @@ mod demo;
 mod jsonschema;
 mod output;
 mod policy;
+mod report;
 mod run;
 mod validate;
 

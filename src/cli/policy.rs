@@ -1,18 +1,28 @@
 //! `avrogate policy`: what a policy decides, asked without a sidecar.
 
+mod cases;
+mod test;
+
 use super::output::{self, Format};
+use super::report::{Report, ReportFormat};
 use crate::control::Snapshot;
-use crate::control::config::Config;
+use crate::control::config::{Config, Limits};
 use crate::control::files::policy_files;
 use crate::finding::Finding;
 use crate::identity::{PeerId, TrustDomain};
 use crate::policy::{Explanation, Policy, RequestPath, Settings};
+use crate::proxy::rehearsal::Rehearsal;
 use crate::registry::{self, Programs};
 use crate::wire::Schemas;
 use clap::Subcommand;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+
+/// JSON Schema (2020-12) of a file of cases.
+pub(super) fn cases_json_schema() -> schemars::Schema {
+    crate::yaml::json_schema::<cases::Document>()
+}
 
 /// What is asked.
 #[derive(Debug, clap::Args)]
@@ -25,6 +35,8 @@ pub(super) struct Args {
 enum Command {
     /// Says what becomes of a request, which rule decides, and what each other rule lacks.
     Explain(ExplainArgs),
+    /// Tries requests that are written down, and says which come out otherwise than expected.
+    Test(test::TestArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -38,6 +50,16 @@ struct ExplainArgs {
     /// The request's path; a query plays no part.
     #[arg(long)]
     path: String,
+    #[command(flatten)]
+    source: Source,
+    /// For a person, or for a program.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Where the policy is.
+#[derive(Debug, clap::Args)]
+struct Source {
     /// The bootstrap file of the sidecar that is asked about.
     #[arg(long, value_name = "FILE", default_value = "avrogate.yaml", conflicts_with = "policy")]
     config: PathBuf,
@@ -50,17 +72,24 @@ struct ExplainArgs {
     /// A trust domain that identities may be of; may be given several times.
     #[arg(long, value_name = "NAME", requires = "policy", default_value = "cluster.local")]
     trust_domain: Vec<TrustDomain>,
-    /// For a person, or for a program.
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> ExitCode {
+    match &args.command {
+        Command::Explain(args) => run_explain(args),
+        Command::Test(args) => test::run(args),
+    }
 }
 
 /// Exits with 0 whatever the answer is, with 100 where the policy itself is wrong.
-pub(super) fn run(args: &Args) -> ExitCode {
-    let Command::Explain(args) = &args.command;
-    let policy = match args.policy() {
-        Ok(policy) => policy,
-        Err(findings) => return output::report(&findings, args.format),
+fn run_explain(args: &ExplainArgs) -> ExitCode {
+    let policy = match args.source.load() {
+        Ok(loaded) => loaded.policy,
+        Err(findings) => {
+            let format = if args.format == Format::Json { ReportFormat::Json } else { ReportFormat::Text };
+            return Report::of("policy explain", findings).tell(format);
+        }
     };
     let explanation = explain(&policy, args.from.as_ref(), &args.method, &args.path);
     output::print(|out| match args.format {
@@ -72,18 +101,22 @@ pub(super) fn run(args: &Args) -> ExitCode {
     })
 }
 
-impl ExplainArgs {
-    fn policy(&self) -> Result<Policy, Vec<Finding>> {
+impl Source {
+    /// The policy and the schemas, as a sidecar would load them.
+    fn load(&self) -> Result<Rehearsal, Vec<Finding>> {
         let Some(path) = &self.policy else {
             let (config, _) = Config::load(&self.config)?;
-            return Snapshot::decisions(&config, &Programs::default()).map(|(policy, _, _)| policy);
+            let (policy, schemas, _) = Snapshot::decisions(&config, &Programs::default())?;
+            return Ok(Rehearsal { policy, schemas, limits: config.limits });
         };
         let schemas = match &self.schemas {
             Some(directory) => registry::load(directory, &Programs::default())?,
             None => Schemas::default(),
         };
+        let schemas = Arc::new(schemas);
         let files = policy_files(path)?;
-        Policy::compile(&files, &self.trust_domain, &Arc::new(schemas), &Settings::default()).map(|(policy, _)| policy)
+        let (policy, _) = Policy::compile(&files, &self.trust_domain, &schemas, &Settings::default())?;
+        Ok(Rehearsal { policy, schemas, limits: Limits::default() })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::avro::{JsonEncoding, Limits};
 use crate::finding::{Colour, Finding};
 use crate::wire::{ContractLimits, Framing};
 use clap::{ArgGroup, Args, ValueEnum};
+pub(super) use input::decode_hex;
 use input::{HexLines, PIECE_BYTES};
 use judge::{Body, Judge};
 use std::fs::File;
@@ -165,7 +166,7 @@ fn judge_all(args: &ValidateArgs, judge: &Judge, report: &mut Report<'_>) -> io:
         } else {
             let mut body = Body::new(judge);
             let name = format!("hex:{}", at + 1);
-            match input::decode_hex(hex, |bytes| body.push(bytes)) {
+            match decode_hex(hex, |bytes| body.push(bytes)) {
                 Ok(()) => report.verdict(&name, &body.finish())?,
                 Err(error) => report.unread(&name, &error)?,
             }

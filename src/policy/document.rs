@@ -232,7 +232,7 @@ pub(super) type Framings = Spanned<Vec<Framing>>;
 
 /// What stands before a datum.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// A zero byte and the registry id in four bytes.
     Confluent,
     /// C3 01 and CRC-64-AVRO in eight bytes.

@@ -22,6 +22,7 @@ mod tests;
 
 pub use compile::{PolicyFile, Settings};
 pub use decide::{BodyRule, Decision, Denial, Permit, Policy, Route};
+pub(crate) use document::Framing as FramingWord;
 pub use document::{Action, Mode, PathKind};
 pub use explain::{Close, Explanation, RouteExplained, RuleExplained, Verdict};
 pub use path::{AmbiguousPath, RequestPath};

@@ -17,7 +17,7 @@ pub(super) struct HexLines<R> {
 
 /// Why a text is not bytes in hexadecimal. Names places, never what stands there, which is payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HexError {
+pub(in crate::cli) enum HexError {
     /// The byte at this place of the text, from 1, is neither a digit nor blank.
     NoDigit(u64),
     /// The digits end in the middle of a byte.
@@ -25,7 +25,7 @@ pub(super) enum HexError {
 }
 
 /// Hands over the bytes that a text stands for.
-pub(super) fn decode_hex(text: &str, mut take: impl FnMut(&[u8])) -> Result<(), HexError> {
+pub(in crate::cli) fn decode_hex(text: &str, mut take: impl FnMut(&[u8])) -> Result<(), HexError> {
     let mut decoder = Decoder::default();
     for piece in text.as_bytes().chunks(PIECE_BYTES) {
         decoder.push(piece)?;
