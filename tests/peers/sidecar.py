@@ -75,15 +75,16 @@ class Sidecar:
         self.url = f"https://localhost:{self.port}"
 
     @staticmethod
-    def before(service_port, binary, certificates, directory):
-        """A sidecar before the service at this port, with the policy and the schemas of deploy/example."""
+    def before(service_port, binary, certificates, directory, inbound="", more=""):
+        """A sidecar before the service at this port, with the policy and the schemas of deploy/example; perhaps with more
+        keys of `inbound` and more lines."""
         config = directory / "avrogate.yaml"
         config.write_text(
             f"""\
 apiVersion: avrogate.dev/v1alpha1
 kind: Sidecar
 workers: 2
-inbound: {{listen: "127.0.0.1:0"}}
+inbound: {{listen: "127.0.0.1:0", {inbound}}}
 service: {{address: "127.0.0.1:{service_port}", protocol: Http1}}
 identity:
   certificate: {certificates}/shop-orders.crt
@@ -93,6 +94,7 @@ policy: {EXAMPLE}/policy.d
 schemas: {{directory: {EXAMPLE}/schemas}}
 admin: {{listen: "127.0.0.1:0"}}
 decisions: {{passes: 100%}}
+{more}
 """
         )
         return Sidecar(binary, config)
