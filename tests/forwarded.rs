@@ -129,6 +129,37 @@ async fn fields_that_do_not_agree_on_one_identity_name_nobody() {
     assert!(details.contains("more than one URI") && !details.contains("checkout.shop"), "{details}");
 }
 
+/// A proxy sets one of the two, and its caller could bring the other: the one that is not the proxy's is never read.
+#[tokio::test]
+async fn the_header_that_is_not_the_proxys_is_not_read() {
+    let own = element("checkout");
+    let cases = [
+        ("x-forwarded-client-cert", (CERTIFICATE, &*own), ("l5d-client-id", LINKERD), (201, 403)),
+        ("l5d-client-id", ("l5d-client-id", LINKERD), (CERTIFICATE, &*own), (403, 201)),
+    ];
+    for (header, set, brought, (orders, legacy)) in cases {
+        let inbound = match header {
+            "l5d-client-id" => "peerSource: ForwardedHeader, forwardedHeader: l5d-client-id",
+            _ => "peerSource: ForwardedHeader, forwardedHeader: x-forwarded-client-cert",
+        };
+        let world = World::with(Setup { inbound, ..Setup::default() }).await;
+        for http in BOTH {
+            let forged = Ask::get("/free").field(brought.0, brought.1);
+            assert_eq!(world.plain().send(http, forged).await.verdict(), (403, "identity_missing"), "{header}");
+            let with = |ask: Ask| ask.field(set.0, set.1).field(brought.0, brought.1);
+            assert_eq!(
+                world.plain().send(http, with(Ask::post("/v1/orders", order()))).await.status,
+                orders,
+                "{header}"
+            );
+            assert_eq!(world.plain().send(http, with(Ask::get("/legacy"))).await.status, legacy, "{header}");
+        }
+        for seen in world.end().await.seen {
+            assert_eq!(seen.field("l5d-client-id").is_some(), header == "l5d-client-id");
+        }
+    }
+}
+
 /// As long as a head may be, and not longer: the field has no limit of its own.
 #[tokio::test]
 async fn a_long_list_is_bounded_by_the_head() {

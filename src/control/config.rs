@@ -62,6 +62,9 @@ pub struct InboundConfig {
     pub tls: Tls,
     /// What says who calls: `Tls`.
     pub peer_source: PeerSource,
+    /// The header that says it, where one does: either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarded_header: Option<ForwardedHeader>,
 }
 
 /// Whether callers may come in plaintext.
@@ -82,6 +85,17 @@ pub enum PeerSource {
     Tls,
     /// A header of each request, which another mesh's proxy sets. It comes in plaintext, on loopback alone.
     ForwardedHeader,
+}
+
+/// A header in which another mesh's proxy says who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
+pub enum ForwardedHeader {
+    /// Envoy's.
+    #[serde(rename = "x-forwarded-client-cert")]
+    ClientCert,
+    /// Linkerd's.
+    #[serde(rename = "l5d-client-id")]
+    ClientId,
 }
 
 /// The service that is guarded.

@@ -16,7 +16,6 @@
 
 use super::spiffe::PeerId;
 use crate::reason::Reason;
-use std::fmt;
 
 /// Why a request's fields name no peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +72,7 @@ impl ForwardedError {
     #[must_use]
     pub fn detail(self) -> &'static str {
         match self {
-            Self::Missing => "the request has neither x-forwarded-client-cert nor l5d-client-id",
+            Self::Missing => "the proxy before us names no caller",
             Self::UriMissing => "the last element of x-forwarded-client-cert has no URI",
             Self::UriTwice => "the last element of x-forwarded-client-cert has more than one URI",
             Self::Malformed => "x-forwarded-client-cert is malformed",
@@ -83,14 +82,6 @@ impl ForwardedError {
         }
     }
 }
-
-impl fmt::Display for ForwardedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.detail())
-    }
-}
-
-impl std::error::Error for ForwardedError {}
 
 /// The URIs of an element.
 #[derive(Clone, Copy)]

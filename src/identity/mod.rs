@@ -13,7 +13,6 @@ mod tls;
 mod trust;
 
 pub use files::FileError;
-pub use forwarded::ForwardedError;
 pub use handshake::{HandshakeFault, TlsParameters};
 pub use leaf::Leaf;
 pub use peer::Peer;

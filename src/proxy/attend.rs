@@ -66,7 +66,7 @@ async fn attend(worker: Rc<Worker>, accepted: Accepted) {
     let by = Instant::now() + worker.limits.handshake_time_max;
     let inbound = worker.shared.inbound;
     if inbound.peer_source == config::PeerSource::ForwardedHeader {
-        return in_plaintext(worker, stream, address, PeerSource::Forwarded, by).await;
+        return in_plaintext(worker, stream, address, PeerSource::Forwarded(inbound.forwarded_header), by).await;
     }
     if inbound.tls == Tls::Permissive {
         match timeout_at(by, begins_as_tls(&stream)).await {
@@ -133,7 +133,7 @@ async fn in_plaintext(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr
         Ok(h2) => h2,
         Err(error) => return tracing::debug!(%address, %error, "connection without a request"),
     };
-    let said_by = matches!(source, PeerSource::Forwarded).then_some("forwarded_header");
+    let said_by = matches!(source, PeerSource::Forwarded(_)).then_some("forwarded_header");
     worker.shared.metrics.plaintext_opened(said_by);
     let stream = tokio::io::join(io::Cursor::new(begin).chain(incoming), outgoing);
     converse(worker, stream, address, source, h2).await;

@@ -4,6 +4,7 @@ use super::activity::{Activity, Busy};
 use super::caller::Caller;
 use super::worker::Worker;
 use crate::control::Snapshot;
+use crate::control::config::ForwardedHeader;
 use crate::identity::{Peer, PeerId};
 use http::HeaderMap;
 use rustls::pki_types::CertificateDer;
@@ -36,9 +37,9 @@ pub(crate) enum PeerSource {
     },
     /// Nothing does: they come in plaintext, where that is permitted.
     Nothing(Rc<Caller>),
-    /// The fields of each request, which the proxy before us sets. It may mix the requests of many callers, and it is the
+    /// A field of each request, which the proxy before us sets: this one, or either. The proxy may mix the requests of many callers, and it is the
     /// one that looks at expiry and revocation.
-    Forwarded,
+    Forwarded(Option<ForwardedHeader>),
 }
 
 impl PeerSource {
@@ -58,7 +59,7 @@ impl PeerSource {
         match self {
             Self::Certificate { peer, .. } => peer.id.as_ref().map_or("none", PeerId::as_str),
             Self::Nothing(_) => "none",
-            Self::Forwarded => "forwarded",
+            Self::Forwarded(_) => "forwarded",
         }
     }
 }
@@ -78,7 +79,7 @@ impl Connection {
     pub(crate) fn caller(&self, now: &Snapshot, headers: &HeaderMap) -> Rc<Caller> {
         match &self.source {
             PeerSource::Certificate { caller, .. } | PeerSource::Nothing(caller) => caller.clone(),
-            PeerSource::Forwarded => Rc::new(Caller::forwarded(headers, now)),
+            PeerSource::Forwarded(header) => Rc::new(Caller::forwarded(headers, *header, now)),
         }
     }
 
@@ -89,7 +90,7 @@ impl Connection {
             PeerSource::Certificate { peer, chain, .. } => {
                 peer.is_confirmed_by(now.tls.bundles(), chain, SystemTime::now())
             }
-            PeerSource::Nothing(_) | PeerSource::Forwarded => true,
+            PeerSource::Nothing(_) | PeerSource::Forwarded(_) => true,
         }
     }
 
@@ -97,7 +98,7 @@ impl Connection {
     pub(crate) fn expires(&self) -> Option<SystemTime> {
         match &self.source {
             PeerSource::Certificate { peer, .. } => Some(peer.not_after),
-            PeerSource::Nothing(_) | PeerSource::Forwarded => None,
+            PeerSource::Nothing(_) | PeerSource::Forwarded(_) => None,
         }
     }
 }

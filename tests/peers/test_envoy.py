@@ -65,19 +65,24 @@ class TestBeforeTheSidecar:
     """It terminates mutual TLS and says who calls."""
 
     @pytest.fixture
-    def behind(self, sidecar_with):
-        return sidecar_with(inbound="peerSource: ForwardedHeader")
+    def behind(self, sidecar_with, header):
+        return sidecar_with(inbound=f"peerSource: ForwardedHeader{header}")
+
+    @pytest.fixture
+    def header(self):
+        return ""
 
     @pytest.fixture
     def before(self, envoy_with, certificates, behind):
         """Makes an Envoy that treats the callers' own header in some way, and calls it."""
 
-        def start(details, protocol="h1"):
+        def start(details, protocol="h1", demands_certificate=True):
             listener = meshproxy.http(
                 forward_client_cert_details=details,
                 set_current_client_cert_details={"subject": True, "uri": True, "dns": True, "cert": True},
             )
             listener["transport_socket"] = meshproxy.mutual_tls("Downstream", certificates, "shop-orders")
+            listener["transport_socket"]["typed_config"]["require_client_certificate"] = demands_certificate
             envoy = envoy_with(listener, meshproxy.cluster(behind.port, protocol))
 
             def call(account, *fields):
@@ -146,6 +151,17 @@ class TestBeforeTheSidecar:
         assert call("payments", (CERTIFICATE, f"{checkout},{checkout}")) == (201, None)
         (seen,) = service.seen()
         assert seen.headers[CERTIFICATE] == f"By={SHOP}orders;URI={SHOP}payments"
+
+    @pytest.mark.parametrize("header", [", forwardedHeader: x-forwarded-client-cert"], ids=["its own header"])
+    @pytest.mark.parametrize("details", ["SANITIZE_SET", "APPEND_FORWARD"])
+    def test_who_has_no_certificate_is_nobody(self, before, service, details):
+        """Of a caller without one Envoy removes its own header, and not Linkerd's."""
+        call = before(details, demands_certificate=False)
+        checkout = f"By={SHOP}orders;Hash=00ff;URI={SHOP}checkout"
+        for lie in [(), ((CERTIFICATE, checkout),), (("l5d-client-id", f"{SHOP}checkout"),)]:
+            assert (lie, call(None, *lie)) == (lie, (403, "identity_missing"))
+        assert service.saw() == []
+        assert call("checkout", ("l5d-client-id", f"{SHOP}marketing")) == (201, None)
 
 
 class TestAsACaller:

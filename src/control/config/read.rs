@@ -1,8 +1,8 @@
 //! The bootstrap as a person writes it, and how it is read: types for its shape, then every value checked.
 
 use super::{
-    AdminConfig, Config, DecisionsConfig, IdentityConfig, InboundConfig, Limits, PeerSource, ProcessMode, Protocol,
-    SchemasConfig, ServiceConfig, Timeouts, Tls,
+    AdminConfig, Config, DecisionsConfig, ForwardedHeader, IdentityConfig, InboundConfig, Limits, PeerSource,
+    ProcessMode, Protocol, SchemasConfig, ServiceConfig, Timeouts, Tls,
 };
 use crate::finding::Finding;
 use crate::identity::TrustDomain;
@@ -82,6 +82,9 @@ struct InboundEntry {
     /// Who says who calls.
     #[serde(default)]
     peer_source: Option<Spanned<PeerSource>>,
+    /// The header that the proxy before us sets, where one says who calls; the other is then never read.
+    #[serde(default)]
+    forwarded_header: Option<Spanned<ForwardedHeader>>,
 }
 
 /// The service that is guarded.
@@ -291,7 +294,21 @@ impl Reader<'_> {
             let message = "a header says who calls: on loopback the proxy that sets it comes, elsewhere anyone could";
             self.error("peer-forgeable", entry.listen.as_ref(), message);
         }
-        Some(InboundConfig { listen, tls, peer_source })
+        let forwarded_header = entry.forwarded_header.as_ref();
+        match (peer_source, forwarded_header, &entry.peer_source) {
+            (PeerSource::Tls, Some(place), _) => {
+                self.error("forwarded-header-unused", Some(place), "it is read where `peerSource: ForwardedHeader`");
+            }
+            (PeerSource::ForwardedHeader, None, Some(place)) => {
+                let message = "two headers are believed, and the proxy before us may set one of them only";
+                let finding = Finding::warning("forwarded-header-open", self.file, place, message);
+                let help = "name it: `forwardedHeader: x-forwarded-client-cert`, or `l5d-client-id`";
+                self.findings.push(finding.help(help));
+            }
+            _ => {}
+        }
+        let forwarded_header = forwarded_header.map(|header| header.value);
+        Some(InboundConfig { listen, tls, peer_source, forwarded_header })
     }
 
     fn listen(&mut self, text: Option<&Spanned<String>>, ip: IpAddr, port: u16) -> Option<SocketAddr> {
