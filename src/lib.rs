@@ -100,6 +100,7 @@ pub mod policy;
 mod proxy;
 pub mod reason;
 pub mod registry;
+pub mod sample;
 pub mod sidecar;
 pub mod telemetry;
 pub mod units;

@@ -8,7 +8,18 @@ use std::path::Path;
 
 /// Every module, from the lowest floor up. Of `identity` some are values in, values out.
 const FLOORS: [&[&str]; 4] = [
-    &["avro", "wire", "policy", "identity/spiffe", "identity/forwarded", "reason", "finding", "yaml", "units"],
+    &[
+        "avro",
+        "wire",
+        "policy",
+        "identity/spiffe",
+        "identity/forwarded",
+        "reason",
+        "finding",
+        "yaml",
+        "units",
+        "sample",
+    ],
     &["identity", "registry", "telemetry"],
     &["proxy", "control"],
     &["cli", "sidecar"],

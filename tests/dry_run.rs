@@ -3,7 +3,7 @@
 mod common;
 
 use common::bodies::{self, order, order_with_bad_status, refund};
-use common::world::POLICY;
+use common::world::{POLICY, metric};
 use common::{Answer, Ask, BOTH, Ended, Http, Setup, World};
 use std::collections::BTreeMap;
 
@@ -161,4 +161,52 @@ async fn a_process_that_runs_dry_forwards_what_has_no_route() {
     let ended = by_process.end().await;
     assert_eq!(would_refuse(&ended), BTreeMap::from([("route_unknown".to_owned(), 2)]));
     assert!(ended.seen.iter().all(|seen| seen.body == b"anything"));
+}
+
+/// Authorisation and bodies of one request meet one fate, the id says which, and every record says the same.
+#[tokio::test]
+async fn a_share_of_requests_is_enforced_and_a_retry_meets_the_same_fate() {
+    let share = POLICY.replace("- name: orders\n", "- name: orders\n      enforcePercent: 30\n");
+    assert_ne!(share, POLICY);
+    let world = World::with(Setup { policy: share, ..Setup::default() }).await;
+    let (mut enforced, ids) = (0, 60);
+    for http in BOTH {
+        let checkout = world.caller("checkout");
+        let (mut denied, mut judged) =
+            (world.caller("marketing").connect(http).await.unwrap(), checkout.connect(http).await.unwrap());
+        for id in 0..ids {
+            let id = format!("roll-out-{id}");
+            let ask = |body| Ask::post("/v1/orders", body).field("x-request-id", &id);
+            world.service.answers(Answer::created(bodies::accepted()));
+            let by_policy = denied.send(ask(order())).await.unwrap().status;
+            let by_contract = judged.send(ask(order_with_bad_status())).await.unwrap().status;
+            let by_coding = judged.send(ask(order()).field("content-encoding", "gzip")).await.unwrap().status;
+            world.service.answers(Answer::created("no Avro"));
+            let by_answer = judged.send(ask(order())).await.unwrap().status;
+            let fates = [by_policy, by_contract, by_coding, by_answer];
+            assert!([[403, 422, 415, 502], [201; 4]].contains(&fates), "{id}: {fates:?}");
+            enforced += usize::from(by_policy == 403);
+        }
+        // Where the caller gives no id, ours decides.
+        let mut statuses = Vec::new();
+        for _ in 0..ids {
+            statuses.push(denied.send(Ask::post("/v1/orders", order())).await.unwrap().status);
+        }
+        assert!(statuses.contains(&201) && statuses.contains(&403), "{statuses:?}");
+        assert!(enforced > 0 && enforced < 2 * ids);
+    }
+    assert_eq!(enforced % 2, 0, "h1 and h2 alike");
+    world.told(2 * ids * 5).await;
+    let page = world.metrics();
+    for line in world.end().await.decisions {
+        let refused = line["outcome"] == "refused";
+        assert_eq!(line["mode"], if refused { "enforce" } else { "dry_run" }, "{line}");
+        assert_eq!(line["would_refuse"].is_string(), !refused, "{line}");
+    }
+    let decided = |mode: &str| metric(&page, "avrogate_authorizations_total", &["decision=\"denied\"", mode]);
+    assert!(decided("mode=\"enforce\"") > 0.0 && decided("mode=\"dry_run\"") > 0.0);
+    let invalid =
+        |mode: &str| metric(&page, "avrogate_validations_total", &["side=\"request\"", "datum_invalid", mode]);
+    assert_eq!(invalid("mode=\"enforce\"") as usize, enforced);
+    assert_eq!(invalid("mode=\"dry_run\"") as usize, 2 * ids - enforced);
 }

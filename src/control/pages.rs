@@ -24,6 +24,7 @@ pub fn policy(now: &Snapshot) -> Value {
                 "name": *route.name,
                 "document": *route.document,
                 "mode": format!("{:?}", route.mode),
+                "enforcePercent": route.enforce_percent,
                 "rules": route.rule_names().map(|name| &**name).collect::<Vec<_>>(),
                 "request": request,
                 "response": route.response.as_deref().map(|bound| contract(now, bound)),

@@ -76,13 +76,9 @@ impl Snapshot {
     ) -> Result<(Policy, Arc<Schemas>, Vec<Finding>), Vec<Finding>> {
         let schemas = Arc::new(registry::load(&config.schemas.directory, programs)?);
         let files = policy_files(&config.policy)?;
-        let settings = Settings {
-            held_bytes_max: config.limits.held_bytes,
-            everything_dry: config.everything_dry(),
-            ..Settings::default()
-        };
+        let settings = Settings { held_bytes_max: config.limits.held_bytes, ..Settings::default() };
         let (policy, warnings) = Policy::compile(&files, &config.trust_domains(), &schemas, &settings)?;
-        Ok((policy, schemas, warnings))
+        Ok((policy.with_everything_dry(config.everything_dry()), schemas, warnings))
     }
 }
 

@@ -31,13 +31,11 @@ pub struct Settings {
     pub limits: ContractLimits,
     /// Bytes of bodies that the process holds at most: no body may be larger, or it could never pass.
     pub held_bytes_max: u64,
-    /// Break glass: every route runs dry, whatever its document says.
-    pub everything_dry: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { limits: ContractLimits::default(), held_bytes_max: u64::MAX, everything_dry: false }
+        Self { limits: ContractLimits::default(), held_bytes_max: u64::MAX }
     }
 }
 
@@ -77,7 +75,7 @@ impl Policy {
         if findings.iter().any(Finding::is_error) {
             return Err(findings);
         }
-        Ok((Self { routes, table, everything_dry: settings.everything_dry }, findings))
+        Ok((Self { routes: routes.into(), table: Arc::new(table), everything_dry: false }, findings))
     }
 }
 
@@ -121,11 +119,13 @@ impl Compiler<'_> {
         let index = self.routes.len();
         matches.iter().for_each(|added| self.table.insert(index, added));
         let mode = entry.mode.unwrap_or(document.spec.mode);
+        let enforce_percent = self.enforce_percent(file, entry, mode);
         self.routes.push(Arc::new(Route {
             index,
             name: entry.name.value.as_str().into(),
             document: document.metadata.name.value.as_str().into(),
-            mode: if self.settings.everything_dry { Mode::DryRun } else { mode },
+            mode,
+            enforce_percent,
             request,
             response,
             errors,
@@ -133,6 +133,18 @@ impl Compiler<'_> {
             matches,
             rules: Rules::new(rules),
         }));
+    }
+
+    /// The share of a route's requests that is enforced.
+    fn enforce_percent(&mut self, file: &Arc<str>, entry: &RouteEntry, mode: Mode) -> Option<u8> {
+        let percent = entry.enforce_percent.as_ref()?;
+        let message = match (mode, u8::try_from(percent.value)) {
+            (Mode::DryRun, _) => "nothing is enforced in a dry run: `enforcePercent` wants `mode: Enforce`",
+            (Mode::Enforce, Ok(percent @ 0..=100)) => return Some(percent),
+            (Mode::Enforce, _) => "expected from 0 to 100",
+        };
+        self.findings.push(Finding::error("enforce-percent", file, percent, message));
+        None
     }
 
     /// The named sets of a document. A set with an entry that cannot be read is there, so that its uses are not

@@ -6,16 +6,17 @@ use super::routes::{Match, RouteTable};
 use super::rules::{Rules, Ruling};
 use crate::identity::spiffe::PeerId;
 use crate::reason::Reason;
+use crate::sample;
 use crate::wire::{Contract, SchemaIndex, SchemaSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Every document of one generation, compiled. Immutable.
-#[derive(Debug)]
+/// Every document of one generation, compiled. Immutable, and cheap to clone.
+#[derive(Debug, Clone)]
 pub struct Policy {
-    pub(super) routes: Vec<Arc<Route>>,
-    pub(super) table: RouteTable,
-    /// Break glass: even what has no route is forwarded.
+    pub(super) routes: Arc<[Arc<Route>]>,
+    pub(super) table: Arc<RouteTable>,
+    /// Break glass: every route runs dry, and even what has none is forwarded.
     pub(super) everything_dry: bool,
 }
 
@@ -30,6 +31,8 @@ pub struct Route {
     pub document: Arc<str>,
     /// Whether refusals are carried out.
     pub mode: Mode,
+    /// Of how many in a hundred requests they are, where not of all.
+    pub enforce_percent: Option<u8>,
     /// What a request's body must be.
     pub request: BodyRule,
     /// What a successful answer's content must keep to; unjudged where there is none.
@@ -94,27 +97,39 @@ impl Policy {
         self.table.find(method, path).ok().and_then(|found| self.routes.get(found.route))
     }
 
+    /// Whether refusals of one request are carried out, by authorisation and by contract alike. Where a route enforces a
+    /// share of its requests, the request's id decides: sent again, it meets the same fate. A request without an id stands
+    /// for those that are enforced, if any are.
+    #[must_use]
+    pub fn mode(&self, route: Option<&Route>, request_id: Option<&str>) -> Mode {
+        match route {
+            _ if self.everything_dry => Mode::DryRun,
+            Some(Route { mode: Mode::Enforce, enforce_percent: Some(percent), .. }) => {
+                let enforced = request_id.map_or(0, |id| sample::hash("enforce", id) % 100) < u64::from(*percent);
+                if enforced { Mode::Enforce } else { Mode::DryRun }
+            }
+            Some(route) => route.mode,
+            None => Mode::Enforce,
+        }
+    }
+
     /// Whether a peer may use a route of this policy. A peer without an identity never may.
     #[must_use]
-    pub fn authorise(&self, peer: Option<&PeerId>, route: &Route) -> Decision {
+    pub fn authorise(&self, peer: Option<&PeerId>, route: &Route, mode: Mode) -> Decision {
         let decision = match peer {
             None => Decision::Denied(Denial { rule: None, reason: Reason::IdentityMissing }),
             Some(peer) => route.decide(route.rules.ruling(peer)),
         };
-        decision.in_mode(route.mode)
+        decision.in_mode(mode)
     }
 
     /// Whether a peer may go where its request leads, be it nowhere.
     #[must_use]
-    pub fn decide(&self, peer: Option<&PeerId>, route: Option<&Route>) -> Decision {
-        route.map_or_else(|| self.without_route(), |route| self.authorise(peer, route))
-    }
-
-    /// What becomes of a request that has no route: it is denied, unless the whole process runs dry.
-    #[must_use]
-    pub fn without_route(&self) -> Decision {
-        let mode = if self.everything_dry { Mode::DryRun } else { Mode::Enforce };
-        Decision::Denied(Denial { rule: None, reason: Reason::RouteUnknown }).in_mode(mode)
+    pub fn decide(&self, peer: Option<&PeerId>, route: Option<&Route>, mode: Mode) -> Decision {
+        match route {
+            Some(route) => self.authorise(peer, route, mode),
+            None => Decision::Denied(Denial { rule: None, reason: Reason::RouteUnknown }).in_mode(mode),
+        }
     }
 
     /// Every route, in the order of the documents.
@@ -127,6 +142,12 @@ impl Policy {
     #[must_use]
     pub fn everything_dry(&self) -> bool {
         self.everything_dry
+    }
+
+    /// The same policy for a process that runs dry as a whole, or not.
+    #[must_use]
+    pub fn with_everything_dry(self, everything_dry: bool) -> Self {
+        Self { everything_dry, ..self }
     }
 }
 

@@ -73,13 +73,16 @@ pub enum Mode {
 
 /// What holds for the requests of some methods and paths.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct RouteEntry {
     /// Unique in the policy, a label of metrics.
     pub(super) name: Spanned<String>,
     /// Whether what is refused here is refused; by default as the document says.
     #[serde(default)]
     pub(super) mode: Option<Mode>,
+    /// Of a hundred requests so many are enforced, and the others run dry; the request's id says which. All by default.
+    #[serde(default)]
+    pub(super) enforce_percent: Option<Spanned<u32>>,
     /// The requests that this route is for: those that any entry means.
     pub(super) matches: Spanned<Vec<Spanned<MatchEntry>>>,
     /// Who may use this route. What no rule allows is denied, and a Deny wins.

@@ -60,6 +60,9 @@ pub struct RouteExplained {
     pub document: String,
     /// Whether refusals are carried out.
     pub mode: Mode,
+    /// Of how many in a hundred requests, where not of all.
+    #[serde(rename = "enforcePercent", skip_serializing_if = "Option::is_none")]
+    pub enforce_percent: Option<u8>,
     /// The match that led to it, such as `POST Exact /v1/orders`.
     pub matched: String,
 }
@@ -94,7 +97,8 @@ impl Policy {
     #[must_use]
     pub fn explain(&self, peer: Option<&PeerId>, method: &str, path: &RequestPath<'_>) -> Explanation {
         let route = self.route(method, path);
-        let decision = self.decide(peer, route.map(|route| &**route));
+        let mode = self.mode(route.map(|route| &**route), None);
+        let decision = self.decide(peer, route.map(|route| &**route), mode);
         let (verdict, reason, rule) = match &decision {
             Decision::Permitted(permit) => (Verdict::Permitted, None, permit.rule()),
             Decision::Denied(denial) => (Verdict::Denied, Some(denial.reason), denial.rule.as_ref()),
@@ -126,6 +130,7 @@ impl Policy {
             name: route.name.as_ref().to_owned(),
             document: route.document.as_ref().to_owned(),
             mode: route.mode,
+            enforce_percent: route.enforce_percent,
             matched: matched.map(Match::to_string).unwrap_or_default(),
         }
     }
@@ -142,7 +147,7 @@ impl Policy {
             return vec![Close { route: route.name.as_ref().to_owned(), because }];
         }
         let mut close = Vec::new();
-        for route in &self.routes {
+        for route in self.routes.iter() {
             let others = route.matches.iter().filter(|one| one.takes_path(path)).map(Match::to_string);
             let others: Vec<_> = others.collect();
             if !others.is_empty() {
@@ -227,6 +232,9 @@ impl fmt::Display for Explanation {
         match &self.route {
             Some(route) => {
                 writeln!(f, "  route {} of {}, by {}", route.name, route.document, route.matched)?;
+                if let Some(percent) = route.enforce_percent {
+                    writeln!(f, "  enforced for {percent} % of its requests, by their ids; the others run dry")?;
+                }
             }
             None if self.detail.is_none() => writeln!(f, "  no route")?,
             None => {}

@@ -141,10 +141,8 @@ fn names(set: &crate::wire::SchemaSet) -> Vec<String> {
 fn decide(policy: &Policy, peer: Option<&str>, request: &str) -> Decision {
     let peer: Option<PeerId> = peer.map(|peer| peer.parse().unwrap());
     let (method, path) = request.split_once(' ').unwrap();
-    match policy.route(method, &RequestPath::parse(path).unwrap()) {
-        Some(route) => policy.authorise(peer.as_ref(), route),
-        None => policy.without_route(),
-    }
+    let route = policy.route(method, &RequestPath::parse(path).unwrap()).map(|route| &**route);
+    policy.decide(peer.as_ref(), route, policy.mode(route, None))
 }
 
 #[test]
@@ -205,13 +203,29 @@ fn a_permit_holds_the_schemas_that_its_rules_allow() {
 
 #[test]
 fn break_glass_runs_everything_dry() {
-    let settings = Settings { everything_dry: true, ..Settings::default() };
-    let domains = ["cluster.local".parse().unwrap()];
-    let (policy, _) = Policy::compile(&files(&[ORDERS]), &domains, &schemas(), &settings).unwrap();
-    assert!(policy.routes().iter().all(|route| route.mode == Mode::DryRun));
+    let policy = compiled(&[ORDERS]).with_everything_dry(true);
+    assert!(policy.routes().iter().all(|route| policy.mode(Some(route), None) == Mode::DryRun));
     let forwarded = decide(&policy, None, "GET /nowhere").permit().unwrap();
     assert_eq!(forwarded.would_refuse(), Some(Reason::RouteUnknown));
     assert!(decide(&policy, Some("spiffe://td/x"), "POST /v1/orders").permit().is_ok());
+}
+
+/// So many of a hundred requests are enforced, each time the same ones, and those of a smaller share are in a larger.
+#[test]
+fn a_share_of_requests_is_enforced_by_their_ids() {
+    let at = |percent: u32| {
+        let text = ORDERS.replace("mode: DryRun", &format!("enforcePercent: {percent}"));
+        let policy = compiled(&[&text]);
+        let route = policy.routes()[2].clone();
+        let ids = (0..10_000).map(|id| format!("request-{id}"));
+        ids.filter(|id| policy.mode(Some(&route), Some(id)) == Mode::Enforce).collect::<Vec<_>>()
+    };
+    assert_eq!((at(0).len(), at(100).len()), (0, 10_000));
+    let (tenth, third) = (at(10), at(33));
+    assert!((900..1_100).contains(&tenth.len()) && (3_100..3_500).contains(&third.len()), "{}", tenth.len());
+    assert!(tenth.iter().all(|id| third.contains(id)));
+    // A promise: the same ids in every version, or a roll-out would let those fail that had passed.
+    assert_eq!(tenth[..3], ["request-3", "request-6", "request-33"]);
 }
 
 #[test]
@@ -263,7 +277,11 @@ fn every_finding_has_its_place() {
     // Shape.
     check(&with("claims: []"), &["9:7: key-unknown"]);
     check(&with("rateLimit: {}"), &["9:7: key-unknown"]);
-    check(&with("enforcePercent: 10"), &["9:7: key-unknown"]);
+    check(&with("enforcePercent: 101"), &["9:23: enforce-percent"]);
+    check(&with("enforcePercent: -1"), &["9:23: value-invalid"]);
+    check(&with("enforcePercent: 0.5"), &["9:23: value-invalid"]);
+    check(&with("mode: DryRun\nenforcePercent: 10"), &["10:23: enforce-percent"]);
+    check(&with("request: {validation: None}\nenforcePercent: 100"), &[]);
     check(&with("mode: Dry"), &["9:13: value-unknown"]);
     check(&with("timeouts: {request: 5}"), &["9:27: value-invalid"]);
     check(&with("request: {framing: [Confluent], onSchemaUnavailable: Pass}"), &["9:39: key-unknown"]);

@@ -99,12 +99,12 @@ async fn pass(
 
     // Who may go where.
     let route = now.policy.route(head.method.as_str(), &target.path).map(|route| &**route);
-    told.routed(route);
-    let permit = authorise(caller, now, route, told)?;
+    let mode = told.routed(route);
+    let permit = authorise(caller, now, route, mode, told)?;
 
     // What they say. Nothing of it reaches the service before the gate's first release.
     // Without a route only a process that runs dry comes here.
-    let judge = route.map(|route| judge_request(now, route, &permit, head, told)).transpose()?.flatten();
+    let judge = route.map(|route| judge_request(now, route, mode, &permit, head, told)).transpose()?.flatten();
     let Some(unread) = body.take() else { return Err(End::Gone) };
     let mut gate = request_gate(connection, judge, unread);
     let asked = gate.report();
@@ -132,7 +132,7 @@ async fn pass(
     };
 
     // What it answers.
-    let mut gate = answer_gate(connection, now, route, &head.method, &answer_head, answer)?;
+    let mut gate = answer_gate(connection, now, route, mode, &head.method, &answer_head, answer)?;
     told.relays(gate.report());
     match timeout_at(deadline, gate.first_release()).await {
         Ok(Ok(())) => Ok(Passed { head: answer_head, answer: gate, by: deadline }),
@@ -148,9 +148,15 @@ async fn pass(
 }
 
 /// Whether this caller may use this route. Decided on the head alone: a denied body is never read.
-fn authorise(caller: &Caller, now: &Snapshot, route: Option<&Route>, told: &mut Told) -> Result<Permit, Refusal> {
+fn authorise(
+    caller: &Caller,
+    now: &Snapshot,
+    route: Option<&Route>,
+    mode: Mode,
+    told: &mut Told,
+) -> Result<Permit, Refusal> {
     let peer = caller.id.as_ref();
-    match now.policy.decide(peer.ok(), route) {
+    match now.policy.decide(peer.ok(), route, mode) {
         Decision::Permitted(permit) => {
             told.permitted(&permit);
             Ok(permit)
@@ -174,13 +180,14 @@ fn authorise(caller: &Caller, now: &Snapshot, route: Option<&Route>, told: &mut 
 fn judge_request(
     now: &Snapshot,
     route: &Route,
+    mode: Mode,
     permit: &Permit,
     head: &request::Parts,
     told: &mut Told,
 ) -> Result<Option<(Judge, bool)>, Refusal> {
-    match request_judge(&now.schemas, route, permit, &head.headers) {
+    match request_judge(&now.schemas, route, mode, permit, &head.headers) {
         Ok(judge) => Ok(judge),
-        Err(refusal) => told.unless_dry(route, refusal).map(|()| None),
+        Err(refusal) => told.unless_dry(mode, refusal).map(|()| None),
     }
 }
 
@@ -192,18 +199,19 @@ fn judge_request(
 pub(super) fn request_judge(
     schemas: &Arc<Schemas>,
     route: &Route,
+    mode: Mode,
     permit: &Permit,
     fields: &HeaderMap,
 ) -> Result<Option<(Judge, bool)>, Refusal> {
     match &route.request {
         BodyRule::Unvalidated => Ok(None),
-        BodyRule::Empty => Ok(Some((Judge::Empty, route.mode == Mode::Enforce))),
+        BodyRule::Empty => Ok(Some((Judge::Empty, mode == Mode::Enforce))),
         BodyRule::Contract(_) if head::is_coded(fields) => {
             Err(Refusal::new(Reason::ContentCodingRefused, "the body has a Content-Encoding"))
         }
         BodyRule::Contract(contract) => {
             let inspector = Inspector::new(contract.clone(), schemas.clone(), permit.schemas().cloned());
-            Ok(Some((inspector.into(), enforced(route, contract))))
+            Ok(Some((inspector.into(), enforced(mode, contract))))
         }
     }
 }
@@ -218,8 +226,8 @@ fn request_gate(connection: &Connection, judge: Option<(Judge, bool)>, body: Inc
     }
 }
 
-fn enforced(route: &Route, contract: &Contract) -> bool {
-    route.mode == Mode::Enforce && contract.on_invalid == OnInvalid::Reject
+fn enforced(mode: Mode, contract: &Contract) -> bool {
+    mode == Mode::Enforce && contract.on_invalid == OnInvalid::Reject
 }
 
 fn added<'c>(connection: &Connection, caller: &'c Caller, route: Option<&Route>, told: &Told) -> Added<'c> {
@@ -261,12 +269,13 @@ fn answer_gate(
     connection: &Connection,
     now: &Arc<Snapshot>,
     route: Option<&Route>,
+    mode: Mode,
     method: &Method,
     head: &response::Parts,
     answer: Answer,
 ) -> Result<Gate<Answer>, Refusal> {
     let budget = connection.worker.hold();
-    let judge = route.map(|route| answer_judge(&now.schemas, route, method, head, answer.is_end_stream()));
+    let judge = route.map(|route| answer_judge(&now.schemas, route, mode, method, head, answer.is_end_stream()));
     Ok(match judge.transpose()?.flatten() {
         Some((judge, true)) => Gate::enforce(answer, judge, budget),
         Some((judge, false)) => Gate::observe(answer, judge, budget),
@@ -281,6 +290,7 @@ fn answer_gate(
 pub(super) fn answer_judge(
     schemas: &Arc<Schemas>,
     route: &Route,
+    mode: Mode,
     method: &Method,
     head: &response::Parts,
     empty: bool,
@@ -296,7 +306,7 @@ pub(super) fn answer_judge(
     } else {
         None
     };
-    match (wrong, enforced(route, contract)) {
+    match (wrong, enforced(mode, contract)) {
         (Some(wrong), true) => Err(Refusal::new(Reason::AnswerInvalid, wrong)),
         (_, enforced) => {
             let inspector = Inspector::new(contract.clone(), schemas.clone(), None);

@@ -39,6 +39,8 @@ pub(crate) struct Outcome {
     pub(crate) route: Option<Arc<Route>>,
     /// The rule that decided.
     pub(crate) rule: Option<Arc<str>>,
+    /// Whether its refusals are carried out.
+    pub(crate) mode: Mode,
 }
 
 /// Whether a request or an answer goes on.
@@ -66,7 +68,8 @@ impl Rehearsal {
         };
         outcome.route = self.policy.route(head.method.as_str(), &path).cloned();
         let route = outcome.route.clone();
-        let permit = match self.policy.decide(peer, route.as_deref()) {
+        outcome.mode = self.policy.mode(route.as_deref(), head::request_id(&head.headers));
+        let permit = match self.policy.decide(peer, route.as_deref(), outcome.mode) {
             Decision::Permitted(permit) => {
                 outcome.rule = permit.rule().cloned();
                 permit
@@ -95,17 +98,18 @@ impl Rehearsal {
         head: &request::Parts,
         body: &[u8],
     ) -> Outcome {
-        match request_judge(&self.schemas, route, permit, &head.headers) {
+        let mode = outcome.mode;
+        match request_judge(&self.schemas, route, mode, permit, &head.headers) {
             Ok(None) => outcome,
             Ok(Some((judge, enforced))) => match judged(judge, body) {
                 Ok(()) => outcome,
                 Err(refused) => {
                     let refusal = Refusal::new(refused.reason, refused.detail.clone());
-                    let outcome = outcome.refused(refusal, end(route, enforced));
+                    let outcome = outcome.refused(refusal, end(mode, enforced));
                     Outcome { refused: outcome.refused.or(Some(refused)), ..outcome }
                 }
             },
-            Err(refusal) => outcome.refused(refusal, end(route, route.mode == Mode::Enforce)),
+            Err(refusal) => outcome.refused(refusal, end(mode, mode == Mode::Enforce)),
         }
     }
 
@@ -113,19 +117,20 @@ impl Rehearsal {
     pub(crate) fn answer(
         &self,
         route: Option<&Arc<Route>>,
+        mode: Mode,
         method: &Method,
         head: &response::Parts,
         body: &[u8],
     ) -> Outcome {
         let outcome = Outcome { route: route.cloned(), ..Outcome::default() };
         let Some(route) = route else { return outcome };
-        match answer_judge(&self.schemas, route, method, head, body.is_empty()) {
+        match answer_judge(&self.schemas, route, mode, method, head, body.is_empty()) {
             Ok(None) => outcome,
             Ok(Some((judge, enforced))) => match judged(judge, body) {
                 Ok(()) => outcome,
                 Err(refused) => {
                     let refusal = Refusal::new(Reason::AnswerInvalid, refused.detail.clone());
-                    Outcome { refused: Some(refused), ..outcome.refused(refusal, end(route, enforced)) }
+                    Outcome { refused: Some(refused), ..outcome.refused(refusal, end(mode, enforced)) }
                 }
             },
             Err(refusal) => outcome.refused(refusal, End::Refused),
@@ -150,8 +155,8 @@ fn judged(mut judge: Judge, body: &[u8]) -> Result<(), Refused> {
     judge.finish().map(drop)
 }
 
-fn end(route: &Route, enforced: bool) -> End {
-    match (route.mode, enforced) {
+fn end(mode: Mode, enforced: bool) -> End {
+    match (mode, enforced) {
         (_, true) => End::Refused,
         (Mode::DryRun, false) => End::WouldBeRefused,
         (Mode::Enforce, false) => End::Warned,

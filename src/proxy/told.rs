@@ -65,15 +65,18 @@ impl Told {
         HeaderValue::from_str(&self.0.record.request_id).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 
-    /// It has a route, or none.
-    pub(crate) fn routed(&mut self, route: Option<&Route>) {
-        let Some(route) = route else { return };
-        let record = &mut self.0.record;
+    /// It has a route, or none, and this is how seriously it is taken; says so.
+    pub(crate) fn routed(&mut self, route: Option<&Route>) -> policy::Mode {
+        let telling = &mut *self.0;
+        let record = &mut telling.record;
+        let met = telling.now.policy.mode(route, Some(&record.request_id));
+        record.mode = mode(met, None);
+        let Some(route) = route else { return met };
         record.route = Some(route.name.clone());
-        record.mode = mode(route, None);
         let request = if let policy::BodyRule::Contract(contract) = &route.request { Some(contract) } else { None };
-        record.request.mode = mode(route, request.map(|contract| &**contract));
-        record.response.mode = mode(route, route.response.as_deref());
+        record.request.mode = mode(met, request.map(|contract| &**contract));
+        record.response.mode = mode(met, route.response.as_deref());
+        met
     }
 
     /// It may pass.
@@ -86,10 +89,9 @@ impl Told {
         self.decided(Decision::Denied, denial.rule.clone());
     }
 
-    /// It may not pass for this reason, and does, since its route runs dry.
+    /// It may not pass for this reason, and does, since it runs dry.
     pub(crate) fn would_deny(&mut self, denial: &Denial, reason: Reason) {
         self.would_refuse(reason);
-        self.0.record.mode = Mode::DryRun;
         self.denied(denial);
     }
 
@@ -100,12 +102,12 @@ impl Told {
         telling.record.phases.authorise = telling.begin.elapsed();
     }
 
-    /// Carries a refusal out, unless its route runs dry.
+    /// Carries a refusal out, unless the request runs dry.
     ///
     /// # Errors
     /// The refusal, where it is carried out.
-    pub(crate) fn unless_dry(&mut self, route: &Route, refusal: Refusal) -> Result<(), Refusal> {
-        if route.mode == policy::Mode::Enforce {
+    pub(crate) fn unless_dry(&mut self, mode: policy::Mode, refusal: Refusal) -> Result<(), Refusal> {
+        if mode == policy::Mode::Enforce {
             return Err(refusal);
         }
         self.would_refuse(refusal.reason);
@@ -210,8 +212,8 @@ impl Drop for Telling {
     }
 }
 
-fn mode(route: &Route, contract: Option<&Contract>) -> Mode {
-    match (route.mode, contract.map(|contract| contract.on_invalid)) {
+fn mode(met: policy::Mode, contract: Option<&Contract>) -> Mode {
+    match (met, contract.map(|contract| contract.on_invalid)) {
         (policy::Mode::DryRun, _) => Mode::DryRun,
         (policy::Mode::Enforce, Some(OnInvalid::Warn)) => Mode::Warn,
         (policy::Mode::Enforce, _) => Mode::Enforce,

@@ -8,6 +8,7 @@ use super::instant::rfc3339;
 use super::metrics::Metrics;
 use super::record::{Record, Side};
 use crate::reason::Reason;
+use crate::sample;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -96,7 +97,7 @@ impl DecisionLog {
 impl Decisions {
     /// Hands a copy of a record over, if the log wants it; drops and counts it if there is no room.
     pub fn offer(&self, record: &Record) {
-        let wanted = record.is_notable() || hash(&record.request_id) < self.pass_threshold;
+        let wanted = record.is_notable() || sample::hash("", &record.request_id) < self.pass_threshold;
         if wanted && self.queue.try_send(Message::Record(Box::new(record.clone()))).is_err() {
             self.metrics.decisions_dropped.inc();
         }
@@ -269,17 +270,6 @@ fn code<S: Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::Ok, 
 #[expect(clippy::cast_precision_loss, reason = "a share needs no 64 bits")]
 fn threshold(share: f64) -> u64 {
     (share.clamp(0.0, 1.0) * u64::MAX as f64) as u64
-}
-
-/// The same for the same id in every process: a request is told by all the sidecars on its way, or by none.
-fn hash(id: &str) -> u64 {
-    // FNV-1a, whose high bits are poor for short texts: the multiplications after it spread them.
-    let mut hash = id
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    hash = (hash ^ (hash >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    hash ^ (hash >> 32)
 }
 
 #[cfg(test)]

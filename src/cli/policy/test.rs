@@ -73,7 +73,7 @@ fn try_case(rehearsal: &Rehearsal, file: &Arc<str>, case: &Case<'_>) -> Option<F
         let message = format!("`{name}`: the request is refused, so there is no answer to judge");
         return Some(Finding::error("case-failed", file, &expect.decision, message));
     }
-    let outcome = rehearsal.answer(outcome.route.as_ref(), &case.head.method, head, body);
+    let outcome = rehearsal.answer(outcome.route.as_ref(), outcome.mode, &case.head.method, head, body);
     compare(file, &format!("the answer of `{name}`"), expect, &outcome)
 }
 
