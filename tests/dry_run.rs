@@ -3,9 +3,12 @@
 mod common;
 
 use common::bodies::{self, order, order_with_bad_status, refund};
+use common::caller::Conversation;
 use common::world::{POLICY, metric};
 use common::{Answer, Ask, BOTH, Ended, Http, Setup, World};
 use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
 
 /// Traffic of all kinds; each request is sent over h1 and h2.
 fn traffic() -> Vec<(&'static str, Ask, &'static str)> {
@@ -161,6 +164,69 @@ async fn a_process_that_runs_dry_forwards_what_has_no_route() {
     let ended = by_process.end().await;
     assert_eq!(would_refuse(&ended), BTreeMap::from([("route_unknown".to_owned(), 2)]));
     assert!(ended.seen.iter().all(|seen| seen.body == b"anything"));
+}
+
+/// What the README promises.
+const GLASS: Duration = Duration::from_secs(2);
+
+/// Sends on open connections until all answers have this status; how long that took.
+async fn until(open: &mut [Conversation], status: u16) -> Duration {
+    let begin = Instant::now();
+    for conversation in open {
+        common::within("the glass is seen", async {
+            while conversation.send(Ask::post("/v1/orders", order_with_bad_status())).await.unwrap().status != status {}
+        })
+        .await;
+    }
+    begin.elapsed()
+}
+
+/// The file makes everything dry, and its removal ends that, however bad the other inputs are at that moment.
+#[tokio::test]
+async fn whoever_breaks_the_glass_is_heard_within_two_seconds() {
+    let prepare = |_: &_, files: &std::path::Path| fs::create_dir(files.join("glass")).unwrap();
+    let world = World::with(Setup { bootstrap: "breakGlass: glass/dry-run", prepare, ..Setup::default() }).await;
+    let caller = world.caller("checkout");
+    let mut open = [caller.connect(Http::H1).await.unwrap(), caller.connect(Http::H2).await.unwrap()];
+    assert!(until(&mut open, 422).await < GLASS);
+    let mut slowest = Duration::ZERO;
+    for policy in [POLICY, "kind: ["] {
+        world.write("policy.yaml", policy);
+        let file = world.files().join("glass/dry-run");
+        fs::write(&file, "INC-4711").unwrap();
+        slowest = slowest.max(until(&mut open, 201).await);
+        assert_eq!(metric(&world.metrics(), "avrogate_dry_run", &[]), 1.0);
+        // Even what has no route, and whoever is denied.
+        assert_eq!(world.caller("marketing").send(Http::H1, Ask::get("/nowhere")).await.status, 201);
+        let page = world.page("/policy").await;
+        assert!(page.contains(r#""everythingDry": true"#), "{page}");
+        fs::remove_file(&file).unwrap();
+        slowest = slowest.max(until(&mut open, 422).await);
+        assert_eq!(metric(&world.metrics(), "avrogate_dry_run", &[]), 0.0);
+        assert_eq!(world.caller("marketing").send(Http::H1, Ask::get("/nowhere")).await.status, 404);
+    }
+    assert!(slowest < GLASS, "{slowest:?}");
+    world.metrics_say("the policy is bad", |page| metric(page, "avrogate_last_reload_successful", &[]) == 0.0).await;
+    let ended = world.end().await;
+    for line in &ended.decisions {
+        let dry = line["outcome"] == "passed";
+        assert_eq!(line["mode"], if dry { "dry_run" } else { "enforce" }, "{line}");
+        assert!(dry == (line["generation"].as_u64().unwrap() % 2 == 0), "each change is a generation: {line}");
+    }
+}
+
+/// Only a plain file is a sign: a mount whose ConfigMap is missing leaves an empty directory.
+#[tokio::test]
+async fn a_directory_breaks_no_glass_and_a_sidecar_may_start_with_it_broken() {
+    let directory = |_: &_, files: &std::path::Path| fs::create_dir(files.join("glass")).unwrap();
+    let file = |_: &_, files: &std::path::Path| fs::write(files.join("glass"), "").unwrap();
+    let prepares: [(fn(&_, &std::path::Path), u16); 2] = [(directory, 422), (file, 201)];
+    for (prepare, status) in prepares {
+        let world = World::with(Setup { bootstrap: "breakGlass: glass", prepare, ..Setup::default() }).await;
+        let bad = Ask::post("/v1/orders", order_with_bad_status());
+        assert_eq!(world.caller("checkout").send(Http::H1, bad).await.status, status);
+        world.end().await;
+    }
 }
 
 /// Authorisation and bodies of one request meet one fate, the id says which, and every record says the same.

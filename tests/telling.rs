@@ -11,7 +11,6 @@ use common::world::metric;
 use common::{Answer, Ask, BOTH, Http, Setup, Step, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 /// Requests of every outcome, each with an id; what each is to be told as.
@@ -195,7 +194,7 @@ async fn no_payload_is_told_to_anybody() {
     }
     let mut pages = String::new();
     for page in ["/metrics", "/decisions", "/policy", "/schemas", "/certs", "/config"] {
-        pages.push_str(&admin_page(&world, page).await);
+        pages.push_str(&world.page(page).await);
     }
     let ended = world.end().await;
     assert!(ended.decisions.len() >= 2 * (3 * bodies.len() + 5));
@@ -207,18 +206,6 @@ async fn no_payload_is_told_to_anybody() {
         let line = line.filter(|line| !line.contains("\"method\":\"canary"));
         assert_eq!(line, None, "{what}");
     }
-}
-
-async fn admin_page(world: &World, page: &str) -> String {
-    let mut stream = tokio::net::TcpStream::connect(world.admin()).await.unwrap();
-    stream
-        .write_all(format!("GET {page} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())
-        .await
-        .unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    assert!(text.starts_with("HTTP/1.1 200"), "{page}: {text}");
-    text
 }
 
 /// Nobody forges a line, and nobody makes a series.

@@ -16,6 +16,7 @@ use read::{Document, Reader};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +40,9 @@ pub struct Config {
     pub admin: AdminConfig,
     /// Whether refusals are carried out at all.
     pub mode: ProcessMode,
+    /// A file that, while it is there, makes everything dry; looked for all the time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<PathBuf>,
     /// What the process may hold.
     pub limits: Limits,
     /// What it waits for, and how long.
@@ -261,10 +265,12 @@ impl Config {
         }
     }
 
-    /// Whether nothing is refused by policy or contract.
+    /// Whether nothing is refused by policy or contract at this moment. Only a plain file breaks the glass: an empty
+    /// directory there is a mount, and what cannot be looked at opens nothing.
     #[must_use]
     pub fn everything_dry(&self) -> bool {
-        self.mode == ProcessMode::DryRun
+        let broken = |file: &PathBuf| fs::metadata(file).is_ok_and(|file| file.is_file());
+        self.mode == ProcessMode::DryRun || self.break_glass.as_ref().is_some_and(broken)
     }
 
     /// The trust domains that have a bundle.

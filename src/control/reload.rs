@@ -4,6 +4,8 @@
 //!   a directory changes ─┐
 //!   SIGHUP              ─┼─> settle ─> read all ─> same as before? ─> load a snapshot ─> swap it in
 //!   every 30 s          ─┘                                              └─> bad: keep the old one, and say so
+//!
+//!   every 500 ms        ───> is the glass broken? ─> the generation in force once more, dry
 //! ```
 //!
 //! A ConfigMap changes by a swap of its `..data` link, which a watch on a file misses after the first time, so the
@@ -68,6 +70,8 @@ pub enum Outcome {
 
 /// Inputs are read at least this often, whatever the watch says.
 const POLL: Duration = Duration::from_secs(30);
+/// The file that makes everything dry is looked for this often: its promise is two seconds.
+const GLASS_POLL: Duration = Duration::from_millis(500);
 /// Changes come in bursts: files of one update are waited for this long.
 const SETTLE: Duration = Duration::from_millis(100);
 /// No burst is waited for longer.
@@ -163,6 +167,28 @@ impl Reloader {
         }
     }
 
+    /// Lets the whole process run dry, or no longer, as the bootstrap's file says. Asks nothing of any other input: when
+    /// those are bad is when somebody breaks the glass.
+    pub fn look_at_the_glass(&self) {
+        let now = self.current.load();
+        let dry = self.config.everything_dry();
+        if dry == now.policy.everything_dry() {
+            return;
+        }
+        let mut next = Snapshot::clone(&now);
+        next.generation += 1;
+        next.policy = next.policy.with_everything_dry(dry);
+        let generation = next.generation;
+        self.current.store(Arc::new(next));
+        self.in_force();
+        let file = self.config.break_glass.as_deref().unwrap_or(Path::new("")).display();
+        if dry {
+            tracing::warn!(%file, generation, "the glass is broken: nothing is refused by policy or contract any more");
+        } else {
+            tracing::warn!(%file, generation, "the glass is whole again: what policy and contract refuse is refused");
+        }
+    }
+
     fn in_force(&self) {
         let now = self.current.load();
         self.metrics.snapshot_generation.set(i64::try_from(now.generation).unwrap_or(i64::MAX));
@@ -177,17 +203,27 @@ impl Reloader {
         loop {
             // Before the look: what changes behind it is told, be it in a directory that was not there before.
             watches.renew(&self.config);
+            self.look_at_the_glass();
             let outcome = self.look(asked);
             tell(&outcome);
-            asked = match triggers.recv_timeout(POLL) {
-                Ok(trigger) => match settle(trigger, triggers) {
-                    Some(asked) => asked,
-                    None => return,
-                },
-                Err(RecvTimeoutError::Timeout) => false,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
+            match self.wait(triggers) {
+                Some(by_somebody) => asked = by_somebody,
+                None => return,
+            }
         }
+    }
+
+    /// Waits until it is time to look. Says whether somebody asked; `None` if it is time to end.
+    fn wait(&self, triggers: &Receiver<Trigger>) -> Option<bool> {
+        let step = if self.config.break_glass.is_some() { GLASS_POLL } else { POLL };
+        for _ in 0..POLL.as_millis() / step.as_millis() {
+            match triggers.recv_timeout(step) {
+                Ok(trigger) => return settle(trigger, triggers),
+                Err(RecvTimeoutError::Timeout) => self.look_at_the_glass(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        Some(false)
     }
 }
 
@@ -285,6 +321,7 @@ fn directories(config: &Config) -> BTreeSet<PathBuf> {
     let below = fs::read_dir(&config.schemas.directory).into_iter().flatten().flatten().map(|entry| entry.path());
     directories.extend(below.filter(|path| path.is_dir()).take(WATCHES_MAX));
     directories.insert(config.schemas.directory.clone());
+    directories.extend(config.break_glass.as_deref().and_then(Path::parent).map(Path::to_owned));
     directories.into_iter().map(|path| if path.as_os_str().is_empty() { ".".into() } else { path }).collect()
 }
 

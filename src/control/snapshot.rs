@@ -7,11 +7,12 @@ use crate::identity::{FileError, ServerTls, Svid, TrustBundles};
 use crate::policy::{Policy, Settings};
 use crate::registry::{self, Programs};
 use crate::wire::Schemas;
+use std::fs;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 /// What a request is decided by. Immutable; swapped whole.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Snapshot {
     /// Counts from 1.
     pub generation: u64,
@@ -77,9 +78,21 @@ impl Snapshot {
         let schemas = Arc::new(registry::load(&config.schemas.directory, programs)?);
         let files = policy_files(&config.policy)?;
         let settings = Settings { held_bytes_max: config.limits.held_bytes, ..Settings::default() };
-        let (policy, warnings) = Policy::compile(&files, &config.trust_domains(), &schemas, &settings)?;
+        let (policy, mut warnings) = Policy::compile(&files, &config.trust_domains(), &schemas, &settings)?;
+        warnings.extend(break_glass(config));
         Ok((policy.with_everything_dry(config.everything_dry()), schemas, warnings))
     }
+}
+
+/// What there is to say of the file that makes everything dry.
+fn break_glass(config: &Config) -> Option<Finding> {
+    let file = config.break_glass.as_ref()?;
+    let message = match fs::metadata(file).ok()? {
+        there if there.is_file() => "nothing is refused by policy or contract while this file is there",
+        _ => "this is no plain file, so it is not taken as a sign to run dry",
+    };
+    let finding = Finding::of_file("break-glass", file.display().to_string(), message);
+    Some(Finding { severity: Severity::Warning, ..finding })
 }
 
 /// What is wrong with the time at which our own certificate is valid.

@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
 /// The policy of most tests.
@@ -160,6 +161,27 @@ impl World {
     /// Where the admin pages are.
     pub(crate) fn admin(&self) -> SocketAddr {
         self.sidecar.admin()
+    }
+
+    /// An admin page, as who is on the same host sees it.
+    pub(crate) async fn page(&self, path: &str) -> String {
+        let (status, body) = self.admin_answers("GET", path).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    /// The status and body of what the admin listener answers.
+    pub(crate) async fn admin_answers(&self, method: &str, path: &str) -> (u16, String) {
+        within("the admin listener", async {
+            let mut stream = tokio::net::TcpStream::connect(self.admin()).await.unwrap();
+            let ask = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+            stream.write_all(ask.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        })
+        .await
     }
 
     /// The directory that the sidecar's files lie in.

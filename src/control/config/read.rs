@@ -46,6 +46,9 @@ pub(super) struct Document {
     /// Whether refusals are carried out at all.
     #[serde(default)]
     mode: Option<Spanned<ProcessMode>>,
+    /// A file that, while it is there, makes the whole process run dry; no file does by default.
+    #[serde(default)]
+    break_glass: Option<PathBuf>,
     /// What the process may hold.
     #[serde(default)]
     limits: LimitsEntry,
@@ -240,6 +243,7 @@ impl Reader<'_> {
             policy: self.path(&document.policy),
             schemas: SchemasConfig { directory: self.path(&document.schemas.directory) },
             mode,
+            break_glass: document.break_glass.as_deref().map(|file| self.path(file)),
             limits: self.limits(&document.limits),
             timeouts: timeouts(&document.timeouts),
             shutdown_grace_period: duration(document.shutdown_grace_period, SHUTDOWN_GRACE_PERIOD),

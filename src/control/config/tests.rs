@@ -19,6 +19,7 @@ policy: /etc/avrogate/policy.d
 schemas: {directory: schemas}
 admin: {listen: "0.0.0.0:7191"}
 mode: PerRoute
+breakGlass: glass/dry-run
 limits: {heldBytes: 32MiB, connections: 100, headBytes: 8KiB, headFields: 50}
 timeouts: {handshake: 1s, head: 2s, body: 3s, connect: 400ms, firstByte: 5s, request: 6s, idle: 7m}
 shutdownGracePeriod: 8s
@@ -72,6 +73,7 @@ fn a_whole_file() {
         "listen": "0.0.0.0:7191"
       },
       "mode": "PerRoute",
+      "breakGlass": "/etc/here/glass/dry-run",
       "limits": {
         "heldBytes": 33554432,
         "connections": 100,
