@@ -17,7 +17,7 @@ use super::files::policy_files;
 use super::snapshot::Snapshot;
 use crate::finding::Finding;
 use crate::registry::Programs;
-use crate::telemetry::{Input, Metrics};
+use crate::telemetry::{InForce, Input, Metrics};
 use arc_swap::ArcSwap;
 use notify::{RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
@@ -191,6 +191,12 @@ impl Reloader {
 
     fn in_force(&self) {
         let now = self.current.load();
+        let routes = now.policy.routes();
+        self.metrics.keep(&InForce {
+            routes: routes.iter().map(|route| &*route.name).collect(),
+            rules: routes.iter().flat_map(|route| route.rule_names()).map(|name| &**name).collect(),
+            subjects: now.schemas.iter().map(|(_, published)| &*published.subject).collect(),
+        });
         self.metrics.snapshot_generation.set(i64::try_from(now.generation).unwrap_or(i64::MAX));
         self.metrics.dry_run.set(i64::from(now.policy.everything_dry()));
         self.metrics.certificate_expires(now.svid.not_after);

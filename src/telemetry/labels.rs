@@ -1,12 +1,13 @@
 //! Label values: closed sets as words, and names that come from outside as numbers, capped.
 //!
 //! A name, such as a peer's identity, becomes a label value when it is first seen; the thousand-and-first of its kind
-//! becomes [`OTHER`] and is counted. So no caller can grow the metrics without bound.
+//! becomes [`OTHER`] and is counted. So no caller can grow the metrics without bound. The names of routes, rules and
+//! subjects are forgotten when they leave the snapshot.
 
 use super::record::{Decision, Direction, Mode, Outcome, Verdict};
 use http::Method;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 /// The most names of one kind that become label values.
@@ -23,39 +24,56 @@ pub const NONE: &str = "_none";
 pub(super) struct Names {
     /// What is counted here, as a label value of the overflow counter.
     pub(super) kind: &'static str,
-    numbers: Mutex<HashMap<Box<str>, Name>>,
+    known: Mutex<Known>,
+}
+
+/// Names, and how many numbers were given: none is given twice, so that what is remembered by number never becomes
+/// another name's.
+#[derive(Debug, Default)]
+struct Known {
+    numbers: HashMap<Box<str>, Name>,
+    given: u32,
 }
 
 /// A label value, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Name(u16);
+pub(super) struct Name(u32);
 
 impl Name {
     /// Nothing to name.
     pub(super) const NONE: Self = Self(0);
     /// A name beyond the cap.
     pub(super) const OTHER: Self = Self(1);
-    const FIRST: usize = 2;
+    const FIRST: u32 = 2;
 }
 
 impl Names {
     pub(super) fn new(kind: &'static str) -> Self {
-        Self { kind, numbers: Mutex::default() }
+        Self { kind, known: Mutex::default() }
     }
 
     /// The number of a name, a new one where it has none.
     pub(super) fn number(&self, name: &str) -> Name {
-        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = numbers.get(name) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = known.numbers.get(name) {
             return *number;
         }
-        match u16::try_from(Name::FIRST + numbers.len()) {
-            Ok(number) if numbers.len() < NAMES_MAX => {
-                numbers.insert(name.into(), Name(number));
+        match Name::FIRST.checked_add(known.given) {
+            Some(number) if known.numbers.len() < NAMES_MAX => {
+                known.given += 1;
+                known.numbers.insert(name.into(), Name(number));
                 Name(number)
             }
             _ => Name::OTHER,
         }
+    }
+
+    /// Forgets every name but these. Says whether there was another.
+    pub(super) fn keep(&self, kept: &HashSet<&str>) -> bool {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.numbers.len();
+        known.numbers.retain(|name, _| kept.contains(&**name));
+        known.numbers.len() < before
     }
 }
 
@@ -149,12 +167,22 @@ mod tests {
     fn names_are_capped() {
         let names = Names::new("peer");
         let first = names.number("peer-0");
-        let numbers: std::collections::HashSet<_> =
-            (0..NAMES_MAX).map(|n| names.number(&format!("peer-{n}"))).collect();
+        let numbers: HashSet<_> = (0..NAMES_MAX).map(|n| names.number(&format!("peer-{n}"))).collect();
         assert_eq!(numbers.len(), NAMES_MAX);
         assert!(!numbers.contains(&Name::OTHER) && !numbers.contains(&Name::NONE));
         assert_eq!(names.number("one more"), Name::OTHER);
         assert_eq!(names.number("peer-0"), first);
+    }
+
+    #[test]
+    fn a_name_that_leaves_makes_room_and_its_number_is_nobodys() {
+        let names = Names::new("route");
+        let numbers: Vec<_> = (0..NAMES_MAX).map(|n| names.number(&format!("route-{n}"))).collect();
+        assert!(names.keep(&HashSet::from(["route-1", "never seen"])));
+        assert!(!names.keep(&HashSet::from(["route-1"])));
+        assert_eq!(names.number("route-1"), numbers[1]);
+        let new = [names.number("new"), names.number("route-0")];
+        assert!(new.iter().all(|new| *new != Name::OTHER && !numbers.contains(new)));
     }
 
     #[test]

@@ -3,13 +3,15 @@
 //! Label sets are closed or capped; see [`labels`](super::labels). Requests are told through a [`Teller`](super::Teller)
 //! of each worker; what happens seldom is told here directly.
 
-use super::labels::{NONE, Names};
+use super::labels::{NONE, Names, OTHER};
 use super::process::Process;
 use crate::identity::{HandshakeFault, TlsParameters};
-use prometheus::core::Collector;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Counter, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// The metrics of the process.
@@ -32,6 +34,8 @@ pub struct Metrics {
     pub(super) peers: Names,
     pub(super) subjects: Names,
     pub(super) label_overflow: IntCounterVec,
+    /// Counts how often series have left.
+    departures: AtomicU64,
 
     tls_handshakes: IntCounterVec,
     plaintext_connections: IntCounterVec,
@@ -57,6 +61,17 @@ pub struct Metrics {
     pub connections: IntCounter,
     /// Decisions that the log had no room for.
     pub decisions_dropped: IntCounter,
+}
+
+/// The names of a snapshot that are label values.
+#[derive(Debug, Default)]
+pub struct InForce<'s> {
+    /// Its routes.
+    pub routes: HashSet<&'s str>,
+    /// Their rules.
+    pub rules: HashSet<&'s str>,
+    /// The subjects of its schemas.
+    pub subjects: HashSet<&'s str>,
 }
 
 /// What a snapshot is built from.
@@ -145,6 +160,7 @@ impl Metrics {
                 "Label values that became `_other`, since there are too many of their kind.",
                 &["label"],
             ),
+            departures: AtomicU64::new(0),
             tls_handshakes: counters(
                 "avrogate_tls_handshakes_total",
                 "TLS handshakes with callers, by result, and by reason where they failed.",
@@ -201,6 +217,26 @@ impl Metrics {
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }
 
+    /// Lets go of the series whose route, rule or subject is not in force any more; all others go on counting. A
+    /// request of an older snapshot that ends later may bring one back, which goes with the next snapshot.
+    pub fn keep(&self, names: &InForce<'_>) {
+        let kinds = [(&self.routes, &names.routes), (&self.rules, &names.rules), (&self.subjects, &names.subjects)];
+        let departed = kinds.map(|(known, kept)| known.keep(kept)).contains(&true);
+        let counters =
+            [&self.requests, &self.would_refuse, &self.authorizations, &self.validations, &self.validated_bytes];
+        counters.into_iter().chain([&self.violations]).for_each(|counters| keep(counters, names));
+        [&self.request_duration, &self.overhead].into_iter().for_each(|histograms| keep(histograms, names));
+        // After the series: whoever sees this looks them up anew.
+        if departed {
+            self.departures.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Changes when series have left: what was looked up before may count for nobody.
+    pub(super) fn departures(&self) -> u64 {
+        self.departures.load(Ordering::Acquire)
+    }
+
     /// A caller's handshake is done.
     pub fn handshake_done(&self, parameters: TlsParameters) {
         self.tls_handshakes.with_label_values(&["done", NONE, parameters.version, parameters.group]).inc();
@@ -250,6 +286,27 @@ impl Input {
             Self::Policy => "policy",
             Self::Schemas => "schemas",
             Self::Identity => "identity",
+        }
+    }
+}
+
+/// Removes the series that name what is not in force.
+fn keep<B: MetricVecBuilder>(series: &MetricVec<B>, names: &InForce<'_>)
+where
+    MetricVec<B>: Collector,
+{
+    let kinds = [("route", &names.routes), ("rule", &names.rules), ("subject", &names.subjects)];
+    for family in series.collect() {
+        for metric in family.get_metric() {
+            let labels: HashMap<&str, &str> =
+                metric.get_label().iter().map(|label| (label.name(), label.value())).collect();
+            let departed = kinds.iter().any(|(label, kept)| {
+                labels.get(label).is_some_and(|name| ![NONE, OTHER].contains(name) && !kept.contains(name))
+            });
+            if departed {
+                // Nobody else removes series, so it is there.
+                let _ = series.remove(&labels);
+            }
         }
     }
 }

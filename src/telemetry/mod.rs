@@ -10,6 +10,6 @@ mod teller;
 pub mod tracing;
 
 pub use decisions::{DecisionLog, DecisionSettings, Decisions};
-pub use metrics::{Input, Metrics};
+pub use metrics::{InForce, Input, Metrics};
 pub use record::{Decision, Direction, Mode, Outcome, Phases, Record, SchemaName, Side, Verdict};
 pub use teller::Teller;

@@ -1,7 +1,8 @@
 //! Tells records: counts each, and hands the notable ones to the decision log.
 //!
 //! Each worker has its own teller. A series is looked up in the shared metrics once; after that a record finds its
-//! counters in the teller's own maps, under keys of a few numbers, and touches no lock.
+//! counters in the teller's own maps, under keys of a few numbers, and touches no lock. When series have left with their
+//! route, rule or subject, the maps begin anew.
 
 use super::decisions::Decisions;
 use super::labels::{self, NONE, Name, Names, OTHER};
@@ -26,6 +27,8 @@ pub struct Teller {
 /// The series that this worker has met.
 #[derive(Debug, Default)]
 struct Known {
+    /// [`Metrics::departures`] when the first of them was looked up.
+    departures: u64,
     names: HashMap<Box<str>, KnownName>,
     requests: HashMap<RequestKey, IntCounter>,
     routes: HashMap<(Direction, Name), RouteSeries>,
@@ -106,6 +109,10 @@ impl Teller {
     fn count(&self, record: &Record) {
         let metrics = &*self.metrics;
         let known = &mut *self.known.borrow_mut();
+        let departures = metrics.departures();
+        if known.departures != departures {
+            *known = Known { departures, ..Known::default() };
+        }
         let route_text = record.route.as_deref();
         let route = known.name(metrics, &metrics.routes, route_text, |known| &mut known.route);
         known.request(metrics, record, route).inc();
@@ -275,7 +282,8 @@ fn text(name: Name, text: Option<&str>) -> &str {
 mod tests {
     use super::*;
     use crate::telemetry::record::tests::{passed, refused};
-    use crate::telemetry::{DecisionLog, DecisionSettings};
+    use crate::telemetry::{DecisionLog, DecisionSettings, InForce};
+    use std::collections::HashSet;
 
     fn teller() -> (Teller, DecisionLog) {
         let metrics = Arc::new(Metrics::new());
@@ -341,17 +349,71 @@ mod tests {
         "#);
     }
 
+    /// Ten thousand callers cost what a thousand do.
     #[test]
     fn peers_beyond_the_cap_are_other() {
         let (teller, _log) = teller();
-        for number in 0..=labels::NAMES_MAX {
+        let series = || teller.metrics().render().lines().filter(|line| line.starts_with("avrogate_")).count();
+        let tell = |number: usize| {
             let mut record = passed();
             record.peer = Some(format!("spiffe://cluster.local/{number}").parse().unwrap());
             teller.tell(&record);
-        }
+        };
+        (0..=labels::NAMES_MAX).for_each(tell);
+        let before = series();
+        (labels::NAMES_MAX + 1..10_000).for_each(tell);
+        assert_eq!(series(), before);
         let page = teller.metrics().render();
         let peers = page.lines().filter(|line| line.starts_with("avrogate_authorizations_total{")).count();
         assert_eq!(peers, labels::NAMES_MAX + 1);
-        assert!(page.contains(r#"avrogate_label_overflow_total{label="peer"} 1"#));
+        assert!(page.contains(r#"avrogate_label_overflow_total{label="peer"} 9000"#));
+        assert!(page.contains(r#"peer="_other",route="create-order",rule="checkout-may-create"} 9000"#));
+    }
+
+    #[test]
+    fn series_leave_with_their_route_rule_or_subject_alone() {
+        const FAMILIES: [&str; 7] = [
+            "avrogate_requests_total",
+            "avrogate_request_duration_seconds_count",
+            "avrogate_overhead_seconds_count",
+            "avrogate_authorizations_total",
+            "avrogate_validations_total",
+            "avrogate_validated_bytes_total",
+            "avrogate_violations_total",
+        ];
+        let all = || InForce {
+            routes: HashSet::from(["create-order", "other"]),
+            rules: HashSet::from(["checkout-may-create"]),
+            subjects: HashSet::from(["orders-value", "accepted-value"]),
+        };
+        let check = |change: &dyn Fn(&mut InForce<'_>), left: &[&str]| {
+            let (teller, _log) = teller();
+            let mut nowhere = passed();
+            nowhere.route = None;
+            teller.tell(&nowhere);
+            teller.tell(&refused());
+            let mut names = all();
+            change(&mut names);
+            teller.metrics().keep(&names);
+            let page = teller.metrics().render();
+            let has = |name: &&str| {
+                page.lines().any(|line| line.starts_with(*name) && line.contains("route=\"create-order\""))
+            };
+            let found: Vec<_> = FAMILIES.into_iter().filter(has).collect();
+            assert_eq!(found, left);
+            assert!(page.contains(r#"outcome="passed",reason="_none",route="_none""#), "{page}");
+            // What is told from now on is counted, on top of what stayed.
+            teller.tell(&refused());
+            let again = teller.metrics().render();
+            let count = if left.contains(&"avrogate_requests_total") { 2 } else { 1 };
+            assert!(
+                again.contains(&format!("reason=\"datum_invalid\",route=\"create-order\",status=\"422\"}} {count}"))
+            );
+        };
+        let but = |gone: &str| FAMILIES.into_iter().filter(|name| *name != gone).collect::<Vec<_>>();
+        check(&|_| {}, &FAMILIES);
+        check(&|names| names.routes.retain(|name| *name != "create-order"), &[]);
+        check(&|names| names.rules.clear(), &but("avrogate_authorizations_total"));
+        check(&|names| names.subjects.retain(|name| *name != "orders-value"), &but("avrogate_validations_total"));
     }
 }

@@ -277,7 +277,7 @@ impl Ask {
         match http {
             Http::H1 => {
                 *request.uri_mut() = self.path.parse().unwrap();
-                request.headers_mut().insert("host", "orders".parse().unwrap());
+                request.headers_mut().entry("host").or_insert("orders".parse().unwrap());
             }
             Http::H2 => *request.uri_mut() = format!("https://orders{}", self.path).parse().unwrap(),
         }
