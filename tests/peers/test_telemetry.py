@@ -2,15 +2,20 @@
 
 import json
 import os
+import pathlib
+import re
 import shutil
 import subprocess
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 import orders
 from sidecar import PATIENCE, Sidecar, eventually
 
+ALERTS = orders.EXAMPLE.parent / "alerts.yaml"
+ALERTS_TEST = pathlib.Path(__file__).parent / "alerts.test.yaml"
 ORDER = orders.confluent(17, orders.order())
 NEXT = orders.confluent(18, orders.order())
 
@@ -94,16 +99,43 @@ def test_metrics_tell_handshakes(fresh, certificates, strangers):
     eventually(wanted, lambda: counted(fresh, "avrogate_tls_handshakes_total", ("result", "reason")))
 
 
-def test_promtool_has_nothing_to_say(sidecar):
-    promtool = shutil.which("promtool")
-    if promtool is None:
+@pytest.fixture
+def promtool():
+    """Prometheus' own tool: its exit code and its words."""
+    found = shutil.which("promtool")
+    if found is None:
         assert "CI" not in os.environ, ".ci/run installs promtool"
         pytest.skip("no promtool: Debian has it in the package prometheus")
+
+    def run(*arguments, input=None):
+        ran = subprocess.run([found, *arguments], input=input, capture_output=True, text=True, timeout=PATIENCE)
+        return ran.returncode, ran.stdout + ran.stderr
+
+    return run
+
+
+def test_promtool_has_nothing_to_say(caller, sidecar, promtool):
+    caller().post("/v1/orders", content=ORDER)
+    caller().post("/v1/orders", content=ORDER[:-1])
+    caller().post("/v2/orders", content=NEXT[:-1])
     _, page = sidecar.page("/metrics")
-    checked = subprocess.run(
-        [promtool, "check", "metrics"], input=page, capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+    assert promtool("check", "metrics", input=page) == (0, "")
+
+
+def test_alerts_fire_when_they_should(promtool):
+    code, said = promtool("check", "rules", ALERTS)
+    assert code == 0, said
+    code, said = promtool("test", "rules", ALERTS_TEST)
+    assert code == 0, said
+    fired = set(re.findall(r"alertname: (\w+)\n", ALERTS_TEST.read_text()))
+    assert fired == {rule["alert"] for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]}
+
+
+def test_alerts_name_metrics_that_are_there(caller, sidecar):
+    caller().post("/v2/orders", content=NEXT[:-1])
+    _, page = sidecar.page("/metrics")
+    there = {sample.name for family in text_string_to_metric_families(page) for sample in family.samples}
+    assert set(re.findall(r"\bavrogate_\w+", ALERTS.read_text())) <= there
 
 
 def test_the_decision_log_has_a_line_for_each(caller, service, sidecar):
