@@ -41,8 +41,8 @@ impl Caller {
         Self { id: Err(NoIdentity { reason, detail }), fields: Vec::new() }
     }
 
-    /// Whom the proxy before us names in its header, or in either, if the trust domain is one of ours. What else it says of the certificate is not
-    /// passed on: nobody here has seen that.
+    /// Whom the proxy before us names in its header, or in either, if the trust domain is one of ours. What else it says
+    /// of the certificate is not passed on: nobody here has seen that.
     pub(crate) fn forwarded(headers: &HeaderMap, header: Option<ForwardedHeader>, now: &Snapshot) -> Self {
         let values = |name, whose| {
             let read = header.is_none_or(|header| header == whose);

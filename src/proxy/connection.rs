@@ -37,8 +37,8 @@ pub(crate) enum PeerSource {
     },
     /// Nothing does: they come in plaintext, where that is permitted.
     Nothing(Rc<Caller>),
-    /// A field of each request, which the proxy before us sets: this one, or either. The proxy may mix the requests of many callers, and it is the
-    /// one that looks at expiry and revocation.
+    /// A field of each request, which the proxy before us sets: this one, or either. The proxy may mix the requests of
+    /// many callers, and it is the one that looks at expiry and revocation.
     Forwarded(Option<ForwardedHeader>),
 }
 
