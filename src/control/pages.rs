@@ -27,6 +27,7 @@ pub fn policy(now: &Snapshot) -> Value {
                 "enforcePercent": route.enforce_percent,
                 "rules": route.rule_names().map(|name| &**name).collect::<Vec<_>>(),
                 "request": request,
+                "upgrade": route.upgrade,
                 "response": route.response.as_deref().map(|bound| contract(now, bound)),
                 "errors": route.errors.as_deref().map(|bound| contract(now, bound)),
             })

@@ -1,6 +1,6 @@
 //! One generation of everything that decides on a request: loaded whole, never mixed with another.
 
-use super::config::Config;
+use super::config::{Config, Protocol};
 use super::files::policy_files;
 use crate::finding::{Finding, Severity};
 use crate::identity::{FileError, ServerTls, Svid, TrustBundles};
@@ -80,6 +80,13 @@ impl Snapshot {
         let settings = Settings { held_bytes_max: config.limits.held_bytes, ..Settings::default() };
         let (policy, mut warnings) = Policy::compile(&files, &config.trust_domains(), &schemas, &settings)?;
         warnings.extend(break_glass(config));
+        if let Some(route) =
+            policy.routes().iter().find(|route| route.upgrade && config.service.protocol == Protocol::H2c)
+        {
+            let message = format!("`upgrade: Allow` of `{}` cannot be: h2c has no Upgrade", route.name);
+            let finding = Finding::of_file("upgrade-over-h2c", config.policy.display().to_string(), message);
+            return Err(vec![finding.help("a service that changes protocols has `protocol: Http1`")]);
+        }
         Ok((policy.with_everything_dry(config.everything_dry()), schemas, warnings))
     }
 }

@@ -119,6 +119,7 @@ impl Compiler<'_> {
         let index = self.routes.len();
         matches.iter().for_each(|added| self.table.insert(index, added));
         let mode = entry.mode.unwrap_or(document.spec.mode);
+        let upgrade = self.upgrade(file, entry);
         let enforce_percent = self.enforce_percent(file, entry, mode);
         self.routes.push(Arc::new(Route {
             index,
@@ -127,6 +128,7 @@ impl Compiler<'_> {
             mode,
             enforce_percent,
             request,
+            upgrade,
             response,
             errors,
             request_timeout: entry.timeouts.request.map(|timeout| timeout.duration()),
@@ -324,7 +326,7 @@ impl Compiler<'_> {
 
     fn request(&mut self, file: &Arc<str>, entry: Option<&Spanned<RequestEntry>>) -> BodyRule {
         let Some(entry) = entry else { return BodyRule::Empty };
-        let RequestEntry { validation, framing, schemas, limits, on_invalid } = &entry.value;
+        let RequestEntry { validation, framing, schemas, limits, on_invalid, upgrade: _ } = &entry.value;
         match (validation, framing, schemas) {
             (None, Some(framing), Some(schemas)) => {
                 let contract = self.contract(file, framing, schemas, limits.as_ref(), *on_invalid);
@@ -344,6 +346,17 @@ impl Compiler<'_> {
                 BodyRule::Unvalidated
             }
         }
+    }
+
+    /// Whether a route's requests may become tunnels: only where nobody expects anything to be judged.
+    fn upgrade(&mut self, file: &Arc<str>, route: &RouteEntry) -> bool {
+        let Some(request) = &route.request else { return false };
+        let Some(upgrade) = &request.value.upgrade else { return false };
+        if request.value.validation.is_none() || route.response.is_some() {
+            let message = "nobody judges a tunnel: `upgrade: Allow` wants `validation: None` and no `response`";
+            self.findings.push(Finding::error("upgrade-beside-contract", file, upgrade, message));
+        }
+        true
     }
 
     fn response(&mut self, file: &Arc<str>, route: &RouteEntry) -> (Option<Arc<Contract>>, Option<Arc<Contract>>) {

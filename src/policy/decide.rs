@@ -35,6 +35,8 @@ pub struct Route {
     pub enforce_percent: Option<u8>,
     /// What a request's body must be.
     pub request: BodyRule,
+    /// Whether a request may turn its connection into a tunnel, which nobody judges.
+    pub upgrade: bool,
     /// What a successful answer's content must keep to; unjudged where there is none.
     pub response: Option<Arc<Contract>>,
     /// What the content of other answers must keep to; unjudged where there is none.

@@ -175,6 +175,10 @@ pub(super) struct RequestEntry {
     /// None: the body passes unjudged.
     #[serde(default)]
     pub(super) validation: Option<Validation>,
+    /// Whether a request may change the protocol, to websocket say. Refused unless this says so, beside
+    /// `validation: None`.
+    #[serde(default)]
+    pub(super) upgrade: Option<Spanned<Upgrade>>,
     /// What may stand before a datum.
     #[serde(default)]
     pub(super) framing: Option<Framings>,
@@ -194,6 +198,12 @@ pub(super) struct RequestEntry {
 pub(super) enum Validation {
     /// Nobody judges the body.
     None,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+pub(super) enum Upgrade {
+    /// What the caller and the service say to each other afterwards is judged by nobody.
+    Allow,
 }
 
 /// What an answer's body must keep to.

@@ -286,7 +286,15 @@ fn every_finding_has_its_place() {
     check(&with("timeouts: {request: 5}"), &["9:27: value-invalid"]);
     check(&with("request: {framing: [Confluent], onSchemaUnavailable: Pass}"), &["9:39: key-unknown"]);
     check(&with("request: {framing: [Delimited], schemas: {}}"), &["9:27: value-unknown"]);
-    check(&with("request: {upgrade: Allow}"), &["9:17: key-unknown"]);
+    check(&with("request: {upgrade: Refuse}"), &["9:26: value-unknown"]);
+    check(&with("request: {validation: None, upgrade: Allow}"), &[]);
+    check(&with("request: {upgrade: Allow}"), &["9:16: contract-incomplete", "9:26: upgrade-beside-contract"]);
+    let bare = "framing: [Bare], schemas: {subjects: [accepted-value]}";
+    check(&with(&format!("request: {{{bare}, upgrade: Allow}}")), &["9:82: upgrade-beside-contract"]);
+    check(
+        &with(&format!("request: {{validation: None, upgrade: Allow}}\nresponse: {{{bare}}}")),
+        &["9:44: upgrade-beside-contract"],
+    );
     check(&with("request: {limits: {maxBodyBytes: 1MB}}"), &["9:40: value-invalid"]);
     check(&with("name: r"), &["9:7: key-duplicate"]);
     check(&rule("{name: x, action: Allow, from: [{anyone: true, set: a}]}"), &["9:58: value-invalid"]);

@@ -57,6 +57,11 @@ impl Activity {
         self.over_by.set(self.over_by.get().max(Some(by)));
     }
 
+    /// The request that goes on may take as long as it likes.
+    pub(crate) fn need_not_be_over(&self) {
+        self.over_by.set(None);
+    }
+
     /// When every request that goes on should have been over. A caller that does not read its answer is not asked for
     /// by the answer's own timer: nothing polls a body that nobody takes.
     pub(crate) fn over_by(&self) -> Option<Instant> {

@@ -11,6 +11,7 @@ use crate::identity::{HandshakeFault, TlsParameters};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -161,7 +162,7 @@ where
     worker.shared.metrics.connections_open.inc();
     let limits = worker.limits;
     let activity = Rc::new(Activity::new(!h2));
-    let connection = Rc::new(Connection { worker, source, activity });
+    let connection = Rc::new(Connection { worker, source, activity, tunnel: RefCell::default() });
     let io = TokioIo::new(Watched::new(stream, connection.activity.clone()));
     let caller = connection.clone();
     let service = service_fn(move |request| inbound::serve(caller.clone(), request));
@@ -183,15 +184,29 @@ where
         if limits.head.fields_max > HYPER_FIELDS_MAX {
             builder.max_headers(limits.head.fields_max);
         }
-        let serving = builder.serve_connection(io, service);
-        attend_to_the_end(&connection, serving, |serving| serving.graceful_shutdown()).await;
+        let mut serving = builder.serve_connection(io, service);
+        let ended = attend_to_the_end(&connection, &mut serving, |serving| {
+            Pin::new(&mut **serving.get_mut()).graceful_shutdown();
+        })
+        .await;
+        // What is left in its place when the connection was cut is told as abandoned.
+        let tunnel = connection.tunnel.take().filter(|_| ended);
+        if let Some(tunnel) = tunnel {
+            let parts = serving.into_parts();
+            let tunnel = async {
+                tunnel.run(parts.io.into_inner(), parts.read_buf).await;
+                Ok::<_, io::Error>(())
+            };
+            attend_to_the_end(&connection, tunnel, |_| {}).await;
+        }
     }
     connection.worker.shared.metrics.connections_open.dec();
 }
 
 /// Drives a connection. Lets it finish what has begun and then ends it when it has been idle too long, when the process
 /// drains, and when its peer is not believed any more; cuts it off when a head takes too long.
-async fn attend_to_the_end<C, E>(connection: &Connection, serving: C, shutdown: impl Fn(Pin<&mut C>))
+/// Says whether it ended by itself.
+async fn attend_to_the_end<C, E>(connection: &Connection, serving: C, shutdown: impl Fn(Pin<&mut C>)) -> bool
 where
     C: Future<Output = Result<(), E>>,
     E: std::error::Error,
@@ -208,24 +223,24 @@ where
         let leave = tokio::select! {
             biased;
             ended = &mut serving => {
-                if let Err(error) = ended {
+                if let Err(error) = &ended {
                     tracing::debug!(%error, "connection broken");
                 }
-                return;
+                return ended.is_ok();
             }
             () = &mut check => {
                 let now = Instant::now();
                 if leaving.is_over(now) {
                     tracing::debug!("connection cut: it was to end");
-                    return;
+                    return false;
                 }
                 if connection.activity.head_begun().is_some_and(|begun| begun + limits.head_time_max <= now) {
                     tracing::debug!("connection cut: a head took too long");
-                    return;
+                    return false;
                 }
                 if connection.activity.over_by().is_some_and(|by| by + SOON <= now) {
                     tracing::debug!("connection cut: its caller does not read");
-                    return;
+                    return false;
                 }
                 let expires = connection.expires().map(|at| now + at.duration_since(SystemTime::now()).unwrap_or_default());
                 let idle = connection.activity.idle_since().is_some_and(|since| since + limits.idle_time_max <= now);

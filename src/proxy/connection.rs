@@ -2,12 +2,14 @@
 
 use super::activity::{Activity, Busy};
 use super::caller::Caller;
+use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::control::Snapshot;
 use crate::control::config::ForwardedHeader;
 use crate::identity::{Peer, PeerId};
 use http::HeaderMap;
 use rustls::pki_types::CertificateDer;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::SystemTime;
 use tokio::time::Instant;
@@ -21,6 +23,8 @@ pub(crate) struct Connection {
     pub(crate) source: PeerSource,
     /// What it is doing.
     pub(crate) activity: Rc<Activity>,
+    /// What it becomes once its answer is out.
+    pub(crate) tunnel: RefCell<Option<Tunnel>>,
 }
 
 /// What says who makes a connection's requests.
@@ -68,6 +72,12 @@ impl Connection {
     /// A request that goes on must be over by this time, or the connection is cut.
     pub(crate) fn must_be_over_by(&self, by: Instant) {
         self.activity.must_be_over_by(by);
+    }
+
+    /// Its answer is the last of HTTP: behind it begins a tunnel.
+    pub(crate) fn becomes(&self, tunnel: Tunnel) {
+        self.activity.need_not_be_over();
+        self.tunnel.replace(Some(tunnel));
     }
 
     /// A request begins; it ends when the guard is dropped.

@@ -44,6 +44,8 @@ pub(crate) struct Target<'h> {
     pub(crate) path_and_query: PathAndQuery,
     /// The host that the caller named.
     pub(crate) authority: Authority,
+    /// The protocol that it asks to change to.
+    pub(crate) upgrade: Option<&'h HeaderValue>,
 }
 
 /// Checks what HTTP asks of a request's head and hyper does not.
@@ -58,9 +60,7 @@ pub(crate) fn check(head: &request::Parts, limits: HeadLimits) -> Result<Target<
     if head.method == Method::CONNECT || head.method == Method::TRACE || head.method.as_str().len() > METHOD_MAX {
         return Err(Refusal::new(Reason::MethodRefused, "this method is refused on every route"));
     }
-    if head.headers.contains_key(UPGRADE) || names_token(&head.headers, "upgrade") {
-        return Err(Refusal::new(Reason::UpgradeRefused, "the request asks to change the protocol"));
-    }
+    let upgrade = check_upgrade(head)?;
     check_transfer_encoding(&head.headers)?;
     check_expect(&head.headers)?;
     let authority = authority(head)?;
@@ -69,7 +69,7 @@ pub(crate) fn check(head: &request::Parts, limits: HeadLimits) -> Result<Target<
     };
     let path = RequestPath::parse(path_and_query.path())
         .map_err(|ambiguous| Refusal::new(Reason::PathAmbiguous, ambiguous.to_string()))?;
-    Ok(Target { path, path_and_query: path_and_query.clone(), authority })
+    Ok(Target { path, path_and_query: path_and_query.clone(), authority, upgrade })
 }
 
 fn check_size(headers: &HeaderMap, limits: HeadLimits) -> Result<(), Refusal> {
@@ -84,6 +84,26 @@ fn check_size(headers: &HeaderMap, limits: HeadLimits) -> Result<(), Refusal> {
         return Err(Refusal::new(Reason::HeadTooLarge, detail));
     }
     Ok(())
+}
+
+/// The one protocol that a request of h1 asks to change to. Whether its route lets it is asked later; in any other form,
+/// or to a protocol that carries more requests, past policy, it may not.
+fn check_upgrade(head: &request::Parts) -> Result<Option<&HeaderValue>, Refusal> {
+    let mut protocols = head.headers.get_all(UPGRADE).iter();
+    match (protocols.next(), protocols.next(), names_token(&head.headers, "upgrade")) {
+        (None, _, false) => Ok(None),
+        (Some(protocol), None, true) if head.version == Version::HTTP_11 && is_no_http(protocol) => Ok(Some(protocol)),
+        _ => Err(Refusal::new(Reason::UpgradeRefused, "the request asks to change the protocol")),
+    }
+}
+
+/// Whether this is one protocol, and neither HTTP in some form nor TLS, below which there could be HTTP.
+fn is_no_http(protocol: &HeaderValue) -> bool {
+    const HTTP: [&[u8]; 6] = [b"http", b"https", b"h2", b"h2c", b"h3", b"tls"];
+    let token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(b);
+    let protocol = protocol.as_bytes();
+    let name = protocol.split(|b| *b == b'/').next().unwrap_or_default();
+    !name.is_empty() && protocol.iter().all(token) && !HTTP.iter().any(|http| name.eq_ignore_ascii_case(http))
 }
 
 fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -200,6 +220,8 @@ pub(crate) struct Added<'a> {
     pub(crate) judged_answer: bool,
     /// The service speaks h2c, where the host is in the target.
     pub(crate) h2: bool,
+    /// The protocol to change to, where the route lets it.
+    pub(crate) upgrade: Option<&'a HeaderValue>,
 }
 
 /// The head that goes to the service.
@@ -237,6 +259,10 @@ pub(crate) fn to_service<B>(head: &request::Parts, target: &Target<'_>, added: A
         headers.append(name.clone(), value.clone());
     }
     headers.append(REQUEST_ID, added.request_id);
+    if let Some(protocol) = added.upgrade {
+        headers.append(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.append(UPGRADE, protocol.clone());
+    }
     *request.headers_mut() = headers;
     request
 }
@@ -256,6 +282,14 @@ pub(crate) fn to_caller<B>(head: &response::Parts, body: B) -> Response<B> {
         }
     }
     *answer.headers_mut() = headers;
+    answer
+}
+
+/// The head that tells the caller that its connection is a tunnel now.
+pub(crate) fn to_tunnel<B>(head: &response::Parts, protocol: &HeaderValue, body: B) -> Response<B> {
+    let mut answer = to_caller(head, body);
+    answer.headers_mut().append(CONNECTION, HeaderValue::from_static("upgrade"));
+    answer.headers_mut().append(UPGRADE, protocol.clone());
     answer
 }
 

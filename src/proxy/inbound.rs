@@ -12,17 +12,18 @@
 use super::caller::{Caller, NoIdentity};
 use super::connection::Connection;
 use super::gate::{Gate, Judge, Stopped};
-use super::head::{self, Added};
+use super::head::{self, Added, Target};
 use super::refusal::{BodyFault, Refusal};
 use super::reply::Reply;
 use super::service::{Answer, Unanswered};
 use super::told::Told;
+use super::tunnel::{ServiceSide, Tunnel};
 use crate::control::Snapshot;
 use crate::policy::{BodyRule, Decision, Mode, Permit, Route};
 use crate::reason::Reason;
 use crate::wire::{Contract, Inspector, OnInvalid, Refused, Schemas};
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, request, response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request, response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -49,9 +50,14 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     let mut told = Told::begin(&connection, &caller, &now, &head);
     let mut body = Some(body);
     match pass(&connection, &caller, &now, &head, &mut body, &mut told).await {
-        Ok(Passed { head, answer, by }) => {
+        Ok(Passed::Answer { head, answer, by }) => {
             told.passes(&head);
             Ok(head::to_caller(&head, Reply::service(answer, by, told)))
+        }
+        Ok(Passed::Tunnel { head, service, protocol }) => {
+            told.passes(&head);
+            connection.becomes(Tunnel::new(service, connection.worker.limits.idle_time_max, told));
+            Ok(head::to_tunnel(&head, &protocol, Reply::nothing()))
         }
         Err(End::Gone) => {
             told.gone();
@@ -72,11 +78,12 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
 #[derive(Debug)]
 pub(crate) struct Gone;
 
-/// What the caller gets of a request that passes, and when it must be over.
-struct Passed {
-    head: response::Parts,
-    answer: Gate<Answer>,
-    by: Instant,
+/// What the caller gets of a request that passes.
+enum Passed {
+    /// An answer, which must be over by a time.
+    Answer { head: response::Parts, answer: Gate<Answer>, by: Instant },
+    /// A way to the service that nobody judges.
+    Tunnel { head: response::Parts, service: ServiceSide, protocol: HeaderValue },
 }
 
 /// Why a request does not pass.
@@ -100,6 +107,7 @@ async fn pass(
     // Who may go where.
     let route = now.policy.route(head.method.as_str(), &target.path).map(|route| &**route);
     let mode = told.routed(route);
+    may_upgrade(&target, route, body.as_ref().is_some_and(Body::is_end_stream))?;
     let permit = authorise(caller, now, route, mode, told)?;
 
     // What they say. Nothing of it reaches the service before the gate's first release.
@@ -122,9 +130,10 @@ async fn pass(
     let begin = Instant::now();
     let deadline = begin + route.and_then(|route| route.request_timeout).unwrap_or(limits.request_time_max);
     connection.must_be_over_by(deadline);
-    let request = head::to_service(head, &target, added(connection, caller, route, told), gate);
+    let request = head::to_service(head, &target, added(connection, caller, route, target.upgrade, told), gate);
     told.forwards(begin);
-    let (answer_head, answer) = match forward(connection, permit, request, deadline).await {
+    let (mut answer_head, answer) = match forward(connection, permit, request, target.upgrade.is_some(), deadline).await
+    {
         Ok(answer) => answer.into_parts(),
         // A caller that breaks off in a body that streams breaks the request to the service too.
         Err(_) if asked.borrow().broken => return Err(End::Gone),
@@ -132,10 +141,14 @@ async fn pass(
     };
 
     // What it answers.
+    if let Some(protocol) = target.upgrade.filter(|_| answer_head.status == StatusCode::SWITCHING_PROTOCOLS) {
+        let service = ServiceSide::of(&mut answer_head, protocol).await?;
+        return Ok(Passed::Tunnel { head: answer_head, service, protocol: protocol.clone() });
+    }
     let mut gate = answer_gate(connection, now, route, mode, &head.method, &answer_head, answer)?;
     told.relays(gate.report());
     match timeout_at(deadline, gate.first_release()).await {
-        Ok(Ok(())) => Ok(Passed { head: answer_head, answer: gate, by: deadline }),
+        Ok(Ok(())) => Ok(Passed::Answer { head: answer_head, answer: gate, by: deadline }),
         Ok(Err(Stopped::Refused(refused))) => Err(answer_refusal(now, refused).into()),
         Ok(Err(Stopped::Gone(error))) => Err(service_failed(&error).into()),
         Ok(Err(Stopped::Overload)) => {
@@ -144,6 +157,21 @@ async fn pass(
         Ok(Err(Stopped::Late)) | Err(_) => {
             Err(Refusal::new(Reason::ServiceTimeout, "the service did not finish its answer in time").into())
         }
+    }
+}
+
+/// Whether a request may ask to change the protocol: where its route says so, and with nothing said before. No dry run
+/// opens a tunnel.
+///
+/// # Errors
+/// Where it asks and may not.
+pub(super) fn may_upgrade(target: &Target<'_>, route: Option<&Route>, is_empty: bool) -> Result<(), Refusal> {
+    let refused = |detail: &str| Err(Refusal::new(Reason::UpgradeRefused, detail));
+    match (target.upgrade, route.is_some_and(|route| route.upgrade)) {
+        (None, _) => Ok(()),
+        (Some(_), false) => refused("the request asks to change the protocol"),
+        (Some(_), true) if !is_empty => refused("a request that asks to change the protocol has no body"),
+        (Some(_), true) => Ok(()),
     }
 }
 
@@ -230,12 +258,19 @@ fn enforced(mode: Mode, contract: &Contract) -> bool {
     mode == Mode::Enforce && contract.on_invalid == OnInvalid::Reject
 }
 
-fn added<'c>(connection: &Connection, caller: &'c Caller, route: Option<&Route>, told: &Told) -> Added<'c> {
+fn added<'c>(
+    connection: &Connection,
+    caller: &'c Caller,
+    route: Option<&Route>,
+    upgrade: Option<&'c HeaderValue>,
+    told: &Told,
+) -> Added<'c> {
     Added {
         identity: &caller.fields,
         request_id: told.request_id(),
         judged_answer: route.is_some_and(|route| route.response.is_some() || route.errors.is_some()),
         h2: connection.worker.service.is_h2(),
+        upgrade,
     }
 }
 
@@ -244,12 +279,15 @@ async fn forward(
     connection: &Connection,
     _permit: Permit,
     request: Request<Gate<Incoming>>,
+    upgrade: bool,
     deadline: Instant,
 ) -> Result<Response<Answer>, Refusal> {
     let limits = &connection.worker.limits;
     let first_byte = deadline.min(Instant::now() + limits.first_byte_time_max);
-    match timeout_at(first_byte, connection.worker.service.send(request)).await {
-        Ok(Ok(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+    let service = &connection.worker.service;
+    let answer = async { if upgrade { service.send_alone(request).await } else { service.send(request).await } };
+    match timeout_at(first_byte, answer).await {
+        Ok(Ok(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrade => {
             Err(Refusal::new(Reason::ServiceFailed, "the service changed the protocol unasked"))
         }
         Ok(Ok(answer)) if !head::is_plainly_framed(answer.headers()) => {

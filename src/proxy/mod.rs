@@ -14,6 +14,7 @@ pub(crate) mod rehearsal;
 mod reply;
 mod service;
 mod told;
+mod tunnel;
 mod worker;
 
 pub(crate) use accept::{Channel, accept};

@@ -3,7 +3,7 @@
 
 use super::gate::Judge;
 use super::head::{self, HeadLimits};
-use super::inbound::{answer_judge, request_judge};
+use super::inbound::{answer_judge, may_upgrade, request_judge};
 use super::refusal::Refusal;
 use crate::control::config;
 use crate::identity::PeerId;
@@ -62,12 +62,15 @@ impl Rehearsal {
     pub(crate) fn request(&self, peer: Option<&PeerId>, head: &request::Parts, body: &[u8]) -> Outcome {
         let mut outcome = Outcome::default();
         let limits = HeadLimits { bytes_max: self.limits.head_bytes, fields_max: self.limits.head_fields };
-        let path = match head::check(head, limits) {
-            Ok(target) => target.path,
+        let target = match head::check(head, limits) {
+            Ok(target) => target,
             Err(refusal) => return outcome.refused(refusal, End::Refused),
         };
-        outcome.route = self.policy.route(head.method.as_str(), &path).cloned();
+        outcome.route = self.policy.route(head.method.as_str(), &target.path).cloned();
         let route = outcome.route.clone();
+        if let Err(refusal) = may_upgrade(&target, route.as_deref(), body.is_empty()) {
+            return outcome.refused(refusal, End::Refused);
+        }
         outcome.mode = self.policy.mode(route.as_deref(), head::request_id(&head.headers));
         let permit = match self.policy.decide(peer, route.as_deref(), outcome.mode) {
             Decision::Permitted(permit) => {

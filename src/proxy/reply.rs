@@ -41,6 +41,11 @@ impl Reply {
         Self { body: ReplyBody::Own(body), told: Some(told) }
     }
 
+    /// Nothing: the request goes on behind it.
+    pub(crate) fn nothing() -> Self {
+        Self { body: ReplyBody::Own(None), told: None }
+    }
+
     /// The service's answer, which must be over by this time.
     pub(crate) fn service(body: Gate<Answer>, by: Instant, told: Told) -> Self {
         Self { body: ReplyBody::Service(body, Deadline { at: by, timer: None }), told: Some(told) }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::RefCell;
 use std::error::Error;
@@ -76,6 +76,20 @@ impl Service {
         match self.config.protocol {
             Protocol::Http1 => self.send_h1(request).await,
             Protocol::H2c => self.send_h2(request).await,
+        }
+    }
+
+    /// Sends one request on a connection of its own, which may become a tunnel.
+    ///
+    /// # Errors
+    /// Where there is no connection or no answer.
+    pub(crate) async fn send_alone(&self, request: Request<ServiceBody>) -> Result<Response<Answer>, Unanswered> {
+        let (mut sender, connection) =
+            http1::handshake(self.connect().await?).await.map_err(|error| Unanswered::Unreachable(error.into()))?;
+        spawn_connection(connection.with_upgrades());
+        match sender.try_send_request(request).await {
+            Ok(response) => Ok(response.map(|body| Answer { body, connection: None })),
+            Err(error) => Err(unanswered(error)),
         }
     }
 
@@ -176,6 +190,14 @@ impl Service {
             .map_err(|error| Unanswered::Unreachable(error.into()))?;
         spawn_connection(connection);
         Ok(sender)
+    }
+}
+
+/// A request that comes back has not been seen.
+fn unanswered(mut error: TrySendError<Request<ServiceBody>>) -> Unanswered {
+    match error.take_message() {
+        Some(_) => Unanswered::Unreachable(error.into_error().into()),
+        None => Unanswered::Failed(error.into_error().into()),
     }
 }
 

@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 use crate::control::Snapshot;
 use crate::policy::{self, Denial, Permit, Route};
 use crate::reason::Reason;
-use crate::telemetry::{Decision, Direction, Mode, Outcome, Record, SchemaName, Side, Verdict};
+use crate::telemetry::{Decision, Direction, Mode, Outcome, Record, SchemaName, Side, TunnelSeries, Verdict};
 use crate::wire::{Contract, OnInvalid};
 use bytes::Bytes;
 use http::{HeaderValue, Response, request, response};
@@ -153,6 +153,21 @@ impl Told {
         record.detail = Some(refusal.detail);
         record.status = Some(answer.status().as_u16());
         record.grpc_status = answer.headers().contains_key("grpc-status").then(|| refusal.reason.row().grpc_status);
+    }
+
+    /// It becomes a tunnel, which counts for itself.
+    pub(crate) fn tunnels(&mut self) -> (TunnelSeries, [SharedReport; 2]) {
+        let telling = &mut *self.0;
+        let reports: [SharedReport; 2] = Default::default();
+        let [request, response] = reports.clone();
+        (telling.request, telling.response) = (Some(request), Some(response));
+        (telling.connection.worker.teller.tunnel(telling.record.route.as_deref()), reports)
+    }
+
+    /// It ended, and this is to say of it.
+    pub(crate) fn ended_because(mut self, detail: String) {
+        self.0.record.detail = Some(detail.into());
+        self.ended();
     }
 
     /// The caller has its whole answer.

@@ -8,7 +8,7 @@ use super::process::Process;
 use crate::identity::{HandshakeFault, TlsParameters};
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
-    Counter, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Counter, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +28,8 @@ pub struct Metrics {
     pub(super) validations: IntCounterVec,
     pub(super) validated_bytes: IntCounterVec,
     pub(super) violations: IntCounterVec,
+    pub(super) tunnels_open: IntGaugeVec,
+    pub(super) tunnel_bytes: IntCounterVec,
 
     pub(super) routes: Names,
     pub(super) rules: Names,
@@ -150,6 +152,17 @@ impl Metrics {
                 "avrogate_violations_total",
                 "Bodies that are not a datum of their schema, by the first fault.",
                 &["side", "route", "fault"],
+            ),
+            tunnels_open: gauges(
+                &registry,
+                "avrogate_tunnels_open",
+                "Connections that became tunnels, which nobody judges, and are open.",
+                &["route"],
+            ),
+            tunnel_bytes: counters(
+                "avrogate_tunnel_bytes_total",
+                "Bytes that went through tunnels.",
+                &["side", "route"],
             ),
             routes: Names::new("route"),
             rules: Names::new("rule"),
@@ -340,6 +353,10 @@ fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
 
 fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    registered(registry, IntGaugeVec::new(Opts::new(name, help), labels))
 }
 
 fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {

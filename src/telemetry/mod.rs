@@ -12,4 +12,4 @@ pub mod tracing;
 pub use decisions::{DecisionLog, DecisionSettings, Decisions};
 pub use metrics::{InForce, Input, Metrics};
 pub use record::{Decision, Direction, Mode, Outcome, Phases, Record, SchemaName, Side, Verdict};
-pub use teller::Teller;
+pub use teller::{Teller, TunnelSeries};

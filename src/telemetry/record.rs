@@ -180,6 +180,8 @@ impl Record {
     #[must_use]
     pub fn is_notable(&self) -> bool {
         self.outcome != Outcome::Passed
+            // Nobody judges a tunnel, so everybody hears of it.
+            || self.status == Some(101)
             || self.would_refuse.is_some()
             || [&self.request, &self.response].iter().any(|side| matches!(side.verdict, Verdict::Broken(_)))
     }
@@ -273,6 +275,7 @@ pub(super) mod tests {
         };
         check(&|_| {}, false);
         check(&|record| record.outcome = Outcome::Abandoned, true);
+        check(&|record| record.status = Some(101), true);
         check(&|record| record.would_refuse = Some(Reason::PolicyDenied), true);
         check(&|record| record.request.verdict = refused().request.verdict, true);
         assert!(refused().is_notable());

@@ -10,7 +10,7 @@ use super::metrics::Metrics;
 use super::record::{Decision, Direction, Mode, Outcome, Record, Side, Verdict};
 use crate::reason::Reason;
 use crate::wire::Framing;
-use prometheus::{Histogram, IntCounter};
+use prometheus::{Histogram, IntCounter, IntGauge};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -87,6 +87,32 @@ struct RouteSeries {
     response_bytes: IntCounter,
 }
 
+/// What a tunnel counts itself with.
+#[derive(Debug)]
+pub struct TunnelSeries {
+    open: IntGauge,
+    request_bytes: IntCounter,
+    response_bytes: IntCounter,
+}
+
+impl TunnelSeries {
+    /// So many bytes came from the caller.
+    pub fn asked(&self, bytes: u64) {
+        self.request_bytes.inc_by(bytes);
+    }
+
+    /// So many bytes came from the service.
+    pub fn answered(&self, bytes: u64) {
+        self.response_bytes.inc_by(bytes);
+    }
+}
+
+impl Drop for TunnelSeries {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
+
 impl Teller {
     /// A teller of these metrics and this decision log.
     #[must_use]
@@ -104,6 +130,20 @@ impl Teller {
     pub fn tell(&self, record: &Record) {
         self.count(record);
         self.decisions.offer(record);
+    }
+
+    /// A tunnel opens on this route; it is open until what comes back is dropped.
+    pub fn tunnel(&self, route: Option<&str>) -> TunnelSeries {
+        let metrics = &*self.metrics;
+        let name = self.known.borrow_mut().name(metrics, &metrics.routes, route, |known| &mut known.route);
+        let route = text(name, route);
+        let open = metrics.tunnels_open.with_label_values(&[route]);
+        open.inc();
+        TunnelSeries {
+            open,
+            request_bytes: metrics.tunnel_bytes.with_label_values(&["request", route]),
+            response_bytes: metrics.tunnel_bytes.with_label_values(&["response", route]),
+        }
     }
 
     fn count(&self, record: &Record) {

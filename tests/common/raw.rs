@@ -54,6 +54,18 @@ impl Raw {
         .await
     }
 
+    /// So many bytes, of whatever kind; fewer where the connection ends before.
+    pub(crate) async fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        within("bytes", self.take(&mut bytes, length)).await;
+        bytes
+    }
+
+    /// Writes nothing any more, and says so.
+    pub(crate) async fn finish(&mut self) {
+        within("an end", self.stream.shutdown()).await.unwrap();
+    }
+
     /// Waits until the other side has ended the connection, by whatever means; what it sent before.
     pub(crate) async fn closed(&mut self) -> Vec<u8> {
         within("the connection is closed", async { while self.read().await.is_some() {} }).await;

@@ -61,6 +61,8 @@ pub(crate) enum Answer {
     Echo,
     /// Never.
     Silent,
+    /// Exactly these bytes, over h1; then it gives back whatever comes, until that ends, and says goodbye.
+    Tunnel(&'static str),
     /// Exactly these bytes, over h1; then the connection ends, or waits for the next request.
     Raw { bytes: Vec<u8>, close: bool },
 }
@@ -360,6 +362,17 @@ impl H1 {
             Answer::Stalls(body) => (unfinished(&body), false),
             Answer::Dies(body) => (unfinished(&body), true),
             Answer::Raw { bytes, close } => (bytes, close),
+            Answer::Tunnel(head) => {
+                self.stream.write_all(head.as_bytes()).await.ok()?;
+                loop {
+                    self.stream.write_all(&self.buffer).await.ok()?;
+                    self.buffer.clear();
+                    if self.read().await.is_none() {
+                        self.stream.write_all(b"goodbye").await.ok()?;
+                        return None;
+                    }
+                }
+            }
             Answer::HangsUp => return None,
             Answer::Silent | Answer::Held(_) | Answer::Echo => {
                 while self.read().await.is_some() {}
@@ -437,7 +450,7 @@ async fn answer_h2(
             tokio::time::sleep(DEADLINE * 2).await;
             return Err("silent");
         }
-        Answer::Raw { .. } => return Err("raw answers are h1's"),
+        Answer::Raw { .. } | Answer::Tunnel(_) => return Err("raw answers are h1's"),
     };
     Ok(answer)
 }
