@@ -43,6 +43,8 @@ pub enum StartError {
     Findings(Vec<Finding>),
     /// The system refused something.
     Io(&'static str, io::Error),
+    /// The address under this key of the bootstrap is not to be had.
+    Listen(&'static str, SocketAddr, io::Error),
 }
 
 impl Sidecar {
@@ -60,8 +62,9 @@ impl Sidecar {
             tracing::warn!("{warning}");
         }
         let io = |what| move |error| StartError::Io(what, error);
-        let inbound = listen(config.inbound.listen).map_err(io("cannot listen for callers"))?;
-        let admin = listen(config.admin.listen).map_err(io("cannot listen for the admin pages"))?;
+        let listen = |key, at| listen(at).map_err(|error| StartError::Listen(key, at, error));
+        let inbound = listen("inbound.listen", config.inbound.listen)?;
+        let admin = listen("admin.listen", config.admin.listen)?;
         let (inbound_address, admin_address) = (address(&inbound)?, address(&admin)?);
 
         let settings = DecisionSettings { passes: config.decisions.passes.ratio(), ..DecisionSettings::default() };
@@ -251,6 +254,9 @@ impl fmt::Display for StartError {
                 Ok(())
             }
             Self::Io(what, error) => write!(f, "{what}: {error}"),
+            Self::Listen(key, at, error) => {
+                write!(f, "cannot listen on {at}: {error}; `{key}` of the bootstrap says where")
+            }
         }
     }
 }

@@ -25,21 +25,28 @@ enum CertsCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+The key of this CA lies beside it: whoever reads it is any workload. For development alone.
+
+Example:
+  avrogate certs dev --workload shop/orders --workload shop/checkout
+
+Exit status: 0 everything is there, 1 failure, 2 usage.")]
 struct DevArgs {
-    /// Where the files go: ca.crt, ca.key, NAMESPACE-SERVICE_ACCOUNT.crt and .key.
-    #[arg(long, default_value = "certs-dev")]
+    /// Where the files go: ca.crt, ca.key, NAMESPACE-ACCOUNT.crt and .key.
+    #[arg(long, value_name = "DIR", default_value = "certs-dev")]
     directory: PathBuf,
     /// The trust domain of the identities.
-    #[arg(long, default_value = "cluster.local")]
+    #[arg(long, value_name = "NAME", default_value = "cluster.local")]
     trust_domain: TrustDomain,
-    /// A workload; may be given several times.
-    #[arg(long, value_name = "NAMESPACE/SERVICE_ACCOUNT", value_parser = workload, required = true)]
+    /// A workload, by its namespace and its service account; may be given several times.
+    #[arg(long, value_name = "NAMESPACE/ACCOUNT", value_parser = workload, required = true)]
     workload: Vec<(String, String)>,
     /// A DNS name that every leaf carries beside its SPIFFE ID; may be given several times.
     #[arg(long, value_name = "NAME", default_value = "localhost")]
     dns: Vec<String>,
-    /// How many days leaves are valid.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    /// How many days leaves are valid, up to 3650.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
     days: u32,
     /// Replaces what is there, the CA too.
     #[arg(long)]
@@ -47,10 +54,15 @@ struct DevArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  avrogate certs show certs-dev/shop-orders.crt
+
+Exit status: 0 nothing is wrong, 100 something is, 1 the file cannot be read, 2 usage.")]
 struct ShowArgs {
     /// A PEM file with a certificate chain, leaf first, or with a trust bundle.
     file: PathBuf,
-    /// How to show it.
+    /// How it is shown.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -103,7 +115,7 @@ fn workload(text: &str) -> Result<(String, String), &'static str> {
         Some((namespace, account)) if !namespace.is_empty() && !account.is_empty() && !account.contains('/') => {
             Ok((namespace.to_owned(), account.to_owned()))
         }
-        _ => Err("wanted: NAMESPACE/SERVICE_ACCOUNT"),
+        _ => Err("expected NAMESPACE/ACCOUNT, such as shop/orders"),
     }
 }
 

@@ -14,11 +14,17 @@ use std::time::SystemTime;
 
 /// What is checked.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  avrogate check
+  avrogate check --without-identity --format github-actions
+
+Exit status: 0 no errors (there may be warnings), 100 errors, 1 no bootstrap file, 2 usage.")]
 pub(super) struct Args {
-    /// The bootstrap file; policy, schemas and certificates are where it says.
+    /// The bootstrap file. Policy, schemas and certificates are where it says.
     #[arg(long, value_name = "FILE", default_value = "avrogate.yaml")]
     config: PathBuf,
-    /// Leave certificates and keys out: where policy is reviewed, there are none.
+    /// Leaves certificates and keys out: where policy is reviewed, there are none.
     #[arg(long)]
     without_identity: bool,
     /// How findings are written.
@@ -29,7 +35,8 @@ pub(super) struct Args {
 /// Exits with 0 where there is no error, 100 where there is one, 1 where there is no bootstrap to begin with.
 pub(super) fn run(args: &Args) -> ExitCode {
     if let Err(error) = fs::metadata(&args.config) {
-        return output::failed(&format_args!("{}: {error}", args.config.display()));
+        let file = args.config.display();
+        return output::failed(&format_args!("{file}: {error}; --config FILE names the bootstrap"));
     }
     Report::of("check", check(&args.config, args.without_identity, SystemTime::now())).tell(args.format)
 }

@@ -8,8 +8,15 @@ use std::process::ExitCode;
 
 /// For which shell.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  avrogate completions bash > /etc/bash_completion.d/avrogate
+  avrogate completions zsh > \"${fpath[1]}/_avrogate\"
+  avrogate completions fish > ~/.config/fish/completions/avrogate.fish
+
+Exit status: 0 written, 1 not written, 2 usage.")]
 pub(super) struct Args {
-    /// The shell.
+    /// The shell that is to complete.
     #[arg(value_enum)]
     shell: Shell,
 }

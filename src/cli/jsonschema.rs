@@ -9,8 +9,16 @@ use std::process::ExitCode;
 
 /// Of which document.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Draft 2020-12, for one document. YAML's language server takes it by a comment at the top of a file:
+  # yaml-language-server: $schema=../policy.schema.json
+
+Example:
+  avrogate jsonschema policy > policy.schema.json
+
+Exit status: 0 written, 1 not written, 2 usage.")]
 pub(super) struct Args {
-    /// The document.
+    /// The kind of document.
     #[arg(value_enum)]
     document: Document,
 }

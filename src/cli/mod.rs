@@ -21,7 +21,19 @@ use std::process::ExitCode;
 /// Stands beside one service: terminates mutual TLS, checks the caller's SPIFFE identity against policy, judges Avro
 /// bodies against their schemas in flight, and forwards only what passed.
 #[derive(Debug, Parser)]
-#[command(name = "avrogate", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "avrogate",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  avrogate demo                    shows it at work; needs no files
+  avrogate check                   finds what is wrong before it runs
+  avrogate run                     runs it, from ./avrogate.yaml
+  avrogate help policy test        says more of a command
+
+Exit status: 0 done, 1 failure, 2 usage, 100 findings."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -35,9 +47,9 @@ enum Command {
     Demo(demo::Args),
     /// Checks a configuration with all that it names: policy, schemas, certificates.
     Check(check::Args),
-    /// Judges bytes against a schema.
+    /// Judges bytes against a schema, as the sidecar does.
     Validate(validate::ValidateArgs),
-    /// Asks what a policy decides.
+    /// Asks what a policy decides, and tries whether it decides as it should.
     Policy(policy::Args),
     /// Makes certificates for development, and reads certificates.
     Certs(certs::CertsArgs),
@@ -62,5 +74,59 @@ pub fn main() -> ExitCode {
         Command::Certs(args) => certs::run(&args),
         Command::Jsonschema(args) => jsonschema::run(&args),
         Command::Completions(args) => completions::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// The whole help of every command, one behind the other, in a terminal of so many columns.
+    fn helps(columns: usize) -> Vec<(String, String)> {
+        fn add(command: &clap::Command, path: &str, columns: usize, helps: &mut Vec<(String, String)>) {
+            let mut alone = command.clone().term_width(columns).bin_name(path);
+            helps.push((path.to_owned(), alone.render_long_help().to_string()));
+            for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+                add(inner, &format!("{path} {}", inner.get_name()), columns, helps);
+            }
+        }
+        let mut command = Cli::command();
+        command.build();
+        let mut helps = Vec::new();
+        add(&command, "avrogate", columns, &mut helps);
+        helps
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_at_80_columns() {
+        let text = |(path, help): &(String, String)| format!("$ {path} --help\n{help}");
+        insta::assert_snapshot!(helps(80).iter().map(text).collect::<Vec<_>>().join("\n\n"));
+    }
+
+    #[test]
+    fn no_help_is_wider_than_its_terminal() {
+        for columns in [80, 100] {
+            for (path, help) in helps(columns) {
+                for line in help.lines() {
+                    assert!(line.chars().count() <= columns, "{path} at {columns}: {line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_says_what_it_exits_with_and_shows_an_example() {
+        for (path, help) in helps(80) {
+            // A command that only has others under it says nothing of its own.
+            if !help.contains("Commands:") || path == "avrogate" {
+                assert!(help.contains("Exit status:") && help.contains("Example"), "{path}\n{help}");
+            }
+        }
     }
 }

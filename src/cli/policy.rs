@@ -40,8 +40,15 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  avrogate policy explain --method POST --path /v1/orders \\
+      --from spiffe://cluster.local/ns/shop/sa/checkout
+  avrogate policy explain --policy policy.d --schemas schemas --path /healthz
+
+Exit status: 0 whatever the answer is, 100 the policy itself is wrong, 2 usage.")]
 struct ExplainArgs {
-    /// The caller's identity; leave it out for a caller without one.
+    /// The caller's identity: a SPIFFE ID, or Linkerd's DNS name. Left out, a caller without one.
     #[arg(long, value_name = "IDENTITY")]
     from: Option<PeerId>,
     /// The request's method.
@@ -52,7 +59,7 @@ struct ExplainArgs {
     path: String,
     #[command(flatten)]
     source: Source,
-    /// For a person, or for a program.
+    /// How the answer is written.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -63,13 +70,13 @@ struct Source {
     /// The bootstrap file of the sidecar that is asked about.
     #[arg(long, value_name = "FILE", default_value = "avrogate.yaml", conflicts_with = "policy")]
     config: PathBuf,
-    /// A policy file or directory, without a bootstrap.
+    /// A policy file, or a directory of them, in place of a bootstrap.
     #[arg(long, value_name = "PATH")]
     policy: Option<PathBuf>,
-    /// The schemas that the policy's contracts name.
-    #[arg(long, value_name = "DIRECTORY", requires = "policy")]
+    /// The directory of the schemas that the contracts of --policy name.
+    #[arg(long, value_name = "DIR", requires = "policy")]
     schemas: Option<PathBuf>,
-    /// A trust domain that identities may be of; may be given several times.
+    /// A trust domain that identities in --policy may be of; may be given several times.
     #[arg(long, value_name = "NAME", requires = "policy", default_value = "cluster.local")]
     trust_domain: Vec<TrustDomain>,
 }
@@ -105,7 +112,7 @@ impl Source {
     /// The policy and the schemas, as a sidecar would load them.
     fn load(&self) -> Result<Rehearsal, Vec<Finding>> {
         let Some(path) = &self.policy else {
-            let (config, _) = Config::load(&self.config)?;
+            let (config, _) = Config::load(&self.config).map_err(|findings| self.missing(findings))?;
             let (policy, schemas, _) = Snapshot::decisions(&config, &Programs::default())?;
             return Ok(Rehearsal { policy, schemas, limits: config.limits });
         };
@@ -117,6 +124,15 @@ impl Source {
         let files = policy_files(path)?;
         let (policy, _) = Policy::compile(&files, &self.trust_domain, &schemas, &Settings::default())?;
         Ok(Rehearsal { policy, schemas, limits: Limits::default() })
+    }
+
+    /// Whoever named no bootstrap, and has none here, hears how else a policy is named.
+    fn missing(&self, mut findings: Vec<Finding>) -> Vec<Finding> {
+        if let ([finding], false) = (&mut findings[..], self.config.exists()) {
+            let help = "--config FILE names the bootstrap; --policy and --schemas do without one";
+            finding.help = Some(help.to_owned());
+        }
+        findings
     }
 }
 

@@ -15,14 +15,14 @@ use std::sync::Arc;
 /// How findings are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(super) enum ReportFormat {
-    /// For a person: each finding with its place in the file.
+    /// For a person: each finding at its place.
     #[default]
     Text,
     /// For a program: one JSON object.
     Json,
     /// JUnit's XML, which most CI systems show.
     Junit,
-    /// Workflow commands of GitHub Actions, which become annotations.
+    /// GitHub's workflow commands: annotations.
     GithubActions,
     /// GitLab's Code Quality report.
     GitlabCodeQuality,

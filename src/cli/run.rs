@@ -10,12 +10,23 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Where the configuration is.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Decisions go to the standard output, one JSON line each; the log goes to the standard error. AVROGATE_LOG says what is \
+in it: a level, or one for each module, such as `info,avrogate::proxy=debug`; by default `info`.
+
+SIGHUP has it look at policy, schemas and certificates at once; it finds changes by itself within 30 s. SIGTERM and \
+SIGINT let requests finish within `shutdownGracePeriod` (30s by default), and end it.
+
+Example:
+  AVROGATE_LOG=debug avrogate run --config /etc/avrogate/avrogate.yaml
+
+Exit status: 0 ended when it was told to, 1 not started, 2 usage.")]
 pub(super) struct Args {
-    /// The bootstrap file.
+    /// The bootstrap file. Relative paths in it are relative to its directory.
     #[arg(long, value_name = "FILE", default_value = "avrogate.yaml")]
     config: PathBuf,
-    /// How the log on stderr is written; `AVROGATE_LOG` says what is in it (`info`, `avrogate=debug`).
-    #[arg(long, value_enum, default_value_t)]
+    /// How the log is written.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: Format,
 }
 

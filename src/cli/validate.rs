@@ -26,7 +26,14 @@ use verdict::Report;
 #[command(
     group(ArgGroup::new("judged by").required(true).args(["schema", "schemas"])),
     group(ArgGroup::new("input").required(true).multiple(true).args(["files", "hex"])),
-    after_help = "Exit status: 0 all valid, 100 some invalid, 1 something could not be read or shown, 2 usage."
+    override_usage = "avrogate validate [OPTIONS] <--schema <FILE>|--schemas <DIR>> [FILE]...",
+    after_help = "\
+Examples:
+  avrogate validate --schema order.avsc --hex '02 04 68 69'
+  avrogate validate --schemas schemas --print order.bin
+  avrogate validate --schemas schemas --subject orders-value@2 --hex - < lines
+
+Exit status: 0 all valid, 100 some invalid, 1 something could not be read or shown, 2 usage."
 )]
 pub(super) struct ValidateArgs {
     /// A schema file; given several times, files that refer to each other, and the last holds the root.
@@ -40,10 +47,10 @@ pub(super) struct ValidateArgs {
     #[arg(long, value_name = "SUBJECT[@VERSION]", conflicts_with = "schema")]
     subject: Option<String>,
     /// What stands before a datum. By default nothing with --schema or --subject, and with --schemas either prefix.
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "FRAMING", value_enum)]
     framing: Option<FramingWord>,
     /// The registry id of --schema, for --framing confluent.
-    #[arg(long, conflicts_with = "schemas")]
+    #[arg(long, value_name = "N", conflicts_with = "schemas")]
     id: Option<u32>,
     /// Files of one body each; `-` is the standard input.
     #[arg(value_name = "FILE")]
@@ -52,7 +59,7 @@ pub(super) struct ValidateArgs {
     /// empty body.
     #[arg(long, value_name = "HEX")]
     hex: Vec<String>,
-    /// For a person, or one JSON object a line.
+    /// How verdicts are written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Shows what passed as Avro JSON; of map entries with one key, the last.
@@ -74,14 +81,19 @@ pub(super) struct ValidateArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
+    /// A line for each body.
     Text,
+    /// A JSON object for each body, one a line.
     Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FramingWord {
+    /// The datum alone.
     Bare,
+    /// A zero byte and the registry id in four bytes.
     Confluent,
+    /// C3 01 and CRC-64-AVRO in eight bytes.
     SingleObject,
 }
 

@@ -12,8 +12,16 @@ use std::process::ExitCode;
 
 /// What the demo does after its callers have been.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Everything is made for it, certificates too: it listens on loopback, on ports that the system chooses, and writes to a \
+temporary directory.
+
+Example:
+  avrogate demo --serve
+
+Exit status: 0 everything came out as it should, 1 something did not, 2 usage.")]
 pub(super) struct Args {
-    /// Stay up afterwards, and print curl commands that work.
+    /// Stays up afterwards, and prints curl commands that work. Ctrl-C ends it.
     #[arg(long)]
     serve: bool,
 }

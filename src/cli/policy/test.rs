@@ -14,8 +14,25 @@ use std::sync::Arc;
 
 /// What is tried.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A file of cases:
+  apiVersion: avrogate.dev/v1alpha1
+  kind: PolicyTest
+  cases:
+    - name: marketing does not order
+      from: spiffe://cluster.local/ns/shop/sa/marketing
+      request: {method: POST, path: /v1/orders, body: {hex: 00 00000011 00}}
+      expect: {decision: Refuse, reason: policy_denied}
+
+Decisions are Pass, Refuse, WouldRefuse (in a dry run) and Warn (`onInvalid: Warn`). A body may also be a value of a \
+schema, and a case may say what the service answers: `avrogate jsonschema cases` has every key.
+
+Example:
+  avrogate policy test tests/*.yaml --format junit > report.xml
+
+Exit status: 0 all as expected, 100 some not or something could not be read, 2 usage.")]
 pub(super) struct TestArgs {
-    /// Files of cases.
+    /// Files of cases, in YAML.
     #[arg(required = true, value_name = "CASES")]
     cases: Vec<PathBuf>,
     #[command(flatten)]
