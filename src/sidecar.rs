@@ -9,7 +9,7 @@
 
 use crate::control::config::{Config, Tls};
 use crate::control::reload::{self, Reloader, Trigger};
-use crate::control::{AdminPages, Snapshot, pages, serve_admin};
+use crate::control::{AdminPages, Probes, Snapshot, pages, serve_admin};
 use crate::finding::Finding;
 use crate::proxy::{Channel, HeldLedger, Limits, Shared, accept, run_worker};
 use crate::telemetry::{DecisionLog, DecisionSettings, Metrics};
@@ -223,6 +223,7 @@ fn admin_pages(shared: &Arc<Shared>, config: &Arc<Config>) -> AdminPages {
         let shared = shared.clone();
         Arc::new(move || page(&shared.snapshot.load())) as Arc<dyn Fn() -> serde_json::Value + Send + Sync>
     };
+    let probes = Arc::new(Probes::new(config.service.clone(), config.admin.probes.clone()));
     let config = config.clone();
     let (ready, metrics, decisions, explain) = (shared.clone(), shared.clone(), shared.clone(), shared.clone());
     AdminPages {
@@ -233,6 +234,7 @@ fn admin_pages(shared: &Arc<Shared>, config: &Arc<Config>) -> AdminPages {
         schemas: of(pages::schemas),
         certs: of(pages::certs),
         decisions: Arc::new(move || serde_json::Value::Array(decisions.decisions.recent())),
+        probes,
         explain: Arc::new(move |query| pages::explain(&explain.snapshot.load(), query)),
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! - `/live`, `/ready` and `/metrics` answer anybody; the other pages answer loopback alone, and only where Host is an
 //!   address or `localhost`, so that a browser cannot be led here by a name that somebody else resolves.
+//! - `/probe/<port>/<path>` relays the kubelet's [probes](Probes) of anybody, at the paths that the bootstrap names.
 //! - Nothing here changes anything: GET and HEAD are the methods.
 //! - A connection carries one request and ends within [`CONNECTION_LIMIT`]; there are at most [`CONNECTIONS_MAX`].
 
+use super::probes::Probes;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
 use http::uri::Authority;
@@ -44,6 +46,8 @@ pub struct AdminPages {
     pub decisions: JsonPage,
     /// How the policy decides on a request.
     pub explain: ExplainPage,
+    /// What is asked of the service.
+    pub probes: Arc<Probes>,
 }
 
 /// A page of JSON.
@@ -79,10 +83,11 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The pages, for who asks for one that is not here.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "/live",
     "/ready",
     "/metrics",
+    "/probe/<port>/<path>",
     "/config",
     "/policy",
     "/policy/explain?from=&method=&path=",
@@ -117,8 +122,17 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let answer = answer(&pages, request.method(), request.uri(), request.headers(), from);
-        async move { Ok::<_, Infallible>(answer) }
+        let pages = pages.clone();
+        async move {
+            let (head, _) = request.into_parts();
+            Ok::<_, Infallible>(match pages.probes.asked(&head.method, &head.uri) {
+                Some(path) => match pages.probes.relay(&head.method, path, &head.headers).await {
+                    Ok(status) => text(status, format!("the service answered {status}\n")),
+                    Err((status, why)) => text(status, format!("{why}\n")),
+                },
+                None => answer(&pages, &head.method, &head.uri, &head.headers, from),
+            })
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -257,6 +271,7 @@ impl fmt::Debug for AdminPages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::config::{Protocol, ServiceConfig};
     use http_body_util::BodyExt;
     use std::time::Instant;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -275,6 +290,10 @@ mod tests {
             schemas: page("schemas"),
             certs: page("certs"),
             decisions: page("decisions"),
+            probes: Arc::new(Probes::new(
+                ServiceConfig { address: "127.0.0.1:1".parse().unwrap(), protocol: Protocol::Http1 },
+                vec!["/healthz".to_owned()],
+            )),
             explain: Arc::new(|query| match query.method.as_str() {
                 "GET" => Ok(json!(format!("{} {}", query.from, query.path))),
                 _ => Err("`method` is none".to_owned()),

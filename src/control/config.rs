@@ -8,7 +8,7 @@ mod read;
 mod tests;
 
 use super::files;
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::identity::TrustDomain;
 use crate::units::{Fraction, TimeSpan};
 use crate::yaml;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,6 +149,8 @@ pub struct SchemasConfig {
 pub struct AdminConfig {
     /// `0.0.0.0:6191`.
     pub listen: SocketAddr,
+    /// Paths at which the kubelet's probes are relayed to the service.
+    pub probes: Vec<String>,
 }
 
 /// Whether refusals are carried out at all.
@@ -248,7 +251,12 @@ impl Config {
     /// Everything that is wrong with it.
     pub fn load(path: &Path) -> Result<(Self, Vec<Finding>), Vec<Finding>> {
         let text = files::read_text(path).map_err(|finding| vec![finding])?;
-        Self::parse(&path.display().to_string().into(), &text, path.parent().unwrap_or(Path::new("")))
+        let file = path.display().to_string().into();
+        let (config, mut warnings) = Self::parse(&file, &text, path.parent().unwrap_or(Path::new("")))?;
+        // `/proc/self` belongs to the user that the process runs as.
+        let uid = fs::metadata("/proc/self").ok().map(|own| own.uid());
+        warnings.extend(uid.and_then(|uid| uid_of_another_mesh(&file, uid)));
+        Ok((config, warnings))
     }
 
     /// Reads the text of a bootstrap file; relative paths in it are relative to a directory.
@@ -278,6 +286,15 @@ impl Config {
     pub fn trust_domains(&self) -> Vec<TrustDomain> {
         self.identity.trust_bundles.keys().cloned().collect()
     }
+}
+
+/// What another mesh's proxy runs as is left alone by that mesh's redirection: traffic of this process would pass it by.
+fn uid_of_another_mesh(file: &Arc<str>, uid: u32) -> Option<Finding> {
+    let (_, mesh) = [(2102, "Linkerd"), (1337, "Istio")].into_iter().find(|(known, _)| *known == uid)?;
+    let message = format!("this process runs as uid {uid}, which is that of {mesh}'s proxy");
+    let finding = Finding::of_file("uid-of-another-mesh", Arc::clone(file), message)
+        .help("6102 is free: `securityContext: {runAsUser: 6102}`");
+    Some(Finding { severity: Severity::Warning, ..finding })
 }
 
 fn as_time_span<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

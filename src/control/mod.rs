@@ -4,8 +4,10 @@ pub mod admin;
 pub mod config;
 pub mod files;
 pub mod pages;
+pub mod probes;
 pub mod reload;
 pub mod snapshot;
 
 pub use admin::{AdminPages, serve as serve_admin};
+pub use probes::Probes;
 pub use snapshot::Snapshot;

@@ -76,7 +76,7 @@ impl<'a> RequestPath<'a> {
     }
 
     /// The path as policy files write it, where the text is another spelling of that.
-    pub(super) fn plain(&self) -> Option<&str> {
+    pub(crate) fn plain(&self) -> Option<&str> {
         self.plain.as_deref()
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Setup {
     pub(crate) service: Option<SocketAddr>,
     /// More keys of the bootstrap's `inbound`.
     pub(crate) inbound: &'static str,
+    /// More keys of the bootstrap's `admin`.
+    pub(crate) admin: &'static str,
     /// More lines of the bootstrap.
     pub(crate) bootstrap: &'static str,
     /// The policy.
@@ -46,6 +48,7 @@ impl Default for Setup {
             protocol: Protocol::Http1,
             service: None,
             inbound: "",
+            admin: "",
             bootstrap: "",
             policy: POLICY.into(),
             policy_path: "policy.yaml",
@@ -114,7 +117,7 @@ impl World {
              identity: {{certificate: tls.crt, key: tls.key, trustBundles: {{cluster.local: ca.crt}}, crls: {:?}}}\n\
              policy: {}\n\
              schemas: {{directory: {}}}\n\
-             admin: {{listen: \"127.0.0.1:0\"}}\n\
+             admin: {{listen: \"127.0.0.1:0\", {}}}\n\
              decisions: {{passes: 100%}}\n\
              {}",
             setup.inbound,
@@ -123,6 +126,7 @@ impl World {
             setup.crls,
             setup.policy_path,
             schemas.display(),
+            setup.admin,
             setup.bootstrap,
         );
         write("avrogate.yaml", &bootstrap);

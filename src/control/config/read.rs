@@ -6,6 +6,7 @@ use super::{
 };
 use crate::finding::Finding;
 use crate::identity::TrustDomain;
+use crate::policy::RequestPath;
 use crate::units::{ByteSize, Fraction, TimeSpan};
 use crate::yaml::{ApiVersion, Spanned};
 use schemars::JsonSchema;
@@ -131,9 +132,9 @@ struct AdminEntry {
     /// Address and port: 0.0.0.0:6191.
     #[serde(default)]
     listen: Option<Spanned<String>>,
-    /// Paths that are relayed to the service; not supported yet.
+    /// Paths at which the kubelet's probes are relayed to the service, in plaintext: GET and HEAD of /probe/PORT/PATH.
     #[serde(default)]
-    probes: Option<Spanned<Vec<String>>>,
+    probes: Vec<Spanned<String>>,
 }
 
 /// What the process may hold.
@@ -206,6 +207,8 @@ const HEAD_FIELDS: RangeInclusive<u64> = 1..=1_000;
 const CONNECTIONS: RangeInclusive<u64> = 1..=1_000_000;
 const WORKERS: RangeInclusive<u64> = 1..=256;
 
+const PROBES_MAX: usize = 16;
+
 const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 /// Reads entries and collects what is wrong with them.
@@ -218,7 +221,6 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     /// The configuration; none where a part without default cannot be read.
     pub(super) fn config(&mut self, document: &Document) -> Option<Config> {
-        self.not_yet(document);
         let inbound = self.inbound(&document.inbound);
         let admin = self.listen(document.admin.listen.as_ref(), ANYWHERE, ADMIN_PORT);
         let service = self.address(&document.service.address);
@@ -238,6 +240,7 @@ impl Reader<'_> {
             let message = "nothing is refused by policy or contract: the whole process runs dry";
             self.findings.push(Finding::warning("everything-dry", self.file, place, message));
         }
+        let probes = self.probes(&document.admin.probes);
         Some(Config {
             identity: self.identity(&document.identity),
             policy: self.path(&document.policy),
@@ -252,20 +255,9 @@ impl Reader<'_> {
             },
             workers: self.within(document.workers.as_ref(), &WORKERS, "workers").unwrap_or_else(cpus),
             inbound: inbound?,
-            admin: AdminConfig { listen: admin? },
+            admin: AdminConfig { listen: admin?, probes },
             service: ServiceConfig { address: service?, protocol: document.service.protocol },
         })
-    }
-
-    /// What the documentation knows and this version does not.
-    fn not_yet(&mut self, document: &Document) {
-        self.refuse(document.admin.probes.as_ref(), "`probes` are not supported yet: give the path a route in policy");
-    }
-
-    fn refuse<T>(&mut self, place: Option<&Spanned<T>>, message: &str) {
-        if place.is_some() {
-            self.error("not-supported", place, message);
-        }
     }
 
     fn error<T>(&mut self, rule: &'static str, place: Option<&Spanned<T>>, message: impl Into<String>) {
@@ -387,6 +379,24 @@ impl Reader<'_> {
             self.error("limit-invalid", Some(number), message.trim_end());
         }
         usize::try_from(number.value).ok()
+    }
+
+    /// Paths as requests have them, plainly written.
+    fn probes(&mut self, paths: &[Spanned<String>]) -> Vec<String> {
+        for path in paths {
+            let wrong = match RequestPath::parse(&path.value) {
+                Err(why) => Some(why.to_string()),
+                Ok(read) => read.plain().map(|plain| format!("it is written `{plain}`")),
+            };
+            if let Some(wrong) = wrong {
+                let message = format!("no probe has the path `{}`: {wrong}", path.value.escape_debug());
+                self.error("path-invalid", Some(path), message);
+            }
+        }
+        if let Some(beyond) = paths.get(PROBES_MAX) {
+            self.error("limit-invalid", Some(beyond), format!("expected {PROBES_MAX} paths at most"));
+        }
+        paths.iter().map(|path| path.value.clone()).collect()
     }
 
     fn path(&self, path: &Path) -> PathBuf {

@@ -17,7 +17,7 @@ identity:
   crls: [tls/ca.crl]
 policy: /etc/avrogate/policy.d
 schemas: {directory: schemas}
-admin: {listen: "0.0.0.0:7191"}
+admin: {listen: "0.0.0.0:7191", probes: [/healthz]}
 mode: PerRoute
 breakGlass: glass/dry-run
 limits: {heldBytes: 32MiB, connections: 100, headBytes: 8KiB, headFields: 50}
@@ -70,7 +70,10 @@ fn a_whole_file() {
         "directory": "/etc/here/schemas"
       },
       "admin": {
-        "listen": "0.0.0.0:7191"
+        "listen": "0.0.0.0:7191",
+        "probes": [
+          "/healthz"
+        ]
       },
       "mode": "PerRoute",
       "breakGlass": "/etc/here/glass/dry-run",
@@ -127,7 +130,13 @@ fn every_finding_has_its_place() {
     check("inbound: {peerSource: ForwardedHeader}", "7:23: warning[forwarded-header-open]");
     check("inbound: {forwardedHeader: l5d-client-id}", "7:28: error[forwarded-header-unused]");
     check("inbound: {forwardedHeader: forwarded}", "7:28: error[value-unknown]");
-    check("admin: {probes: [/healthz]}", "7:17: error[not-supported]");
+    check("admin: {probes: [/healthz, /a/../b]}", "7:28: error[path-invalid]");
+    check("admin: {probes: [healthz]}", "7:18: error[path-invalid]");
+    check("admin: {probes: [/a%40]}", "7:18: error[path-invalid]: no probe has the path `/a%40`: it is written `/a@`");
+    check("admin: {probes: ['/a?b']}", "7:18: error[path-invalid]");
+    let probes = |count: usize| format!("admin: {{probes: [{}]}}", vec!["/h"; count].join(", "));
+    assert!(parse(&format!("{LEAST}{}\n", probes(16))).is_ok());
+    check(&probes(17), "7:82: error[limit-invalid]: expected 16 paths at most");
     check("inbound: {listen: here}", "7:19: error[address-invalid]");
     check("inbound: {listen: '0.0.0.0:6191'}", "7:19: error[port-twice]");
     check("inbound: {listen: '0.0.0.0:8080'}", "3:20: error[service-is-self]");
@@ -182,4 +191,15 @@ fn what_has_no_default_is_checked_as_well() {
 fn every_finding_in_one_run() {
     let text = LEAST.replace("127.0.0.1:8080", "x").replace("{td: b}", "{}") + "workers: 0\ninbound: {listen: y}\n";
     assert_eq!(parse(&text).unwrap_err().len(), 4);
+}
+
+#[test]
+fn another_meshs_uid_is_warned_of() {
+    let file = Arc::from("avrogate.yaml");
+    for (uid, mesh) in [(2102, "Linkerd"), (1337, "Istio")] {
+        let finding = uid_of_another_mesh(&file, uid).unwrap();
+        assert!(!finding.is_error() && finding.message.contains(mesh), "{finding}");
+    }
+    assert_eq!(uid_of_another_mesh(&file, 6102), None);
+    assert_eq!(uid_of_another_mesh(&file, 0), None);
 }
