@@ -235,10 +235,18 @@ impl Metrics {
     pub fn keep(&self, names: &InForce<'_>) {
         let kinds = [(&self.routes, &names.routes), (&self.rules, &names.rules), (&self.subjects, &names.subjects)];
         let departed = kinds.map(|(known, kept)| known.keep(kept)).contains(&true);
-        let counters =
-            [&self.requests, &self.would_refuse, &self.authorizations, &self.validations, &self.validated_bytes];
-        counters.into_iter().chain([&self.violations]).for_each(|counters| keep(counters, names));
+        let counters = [
+            &self.requests,
+            &self.would_refuse,
+            &self.authorizations,
+            &self.validations,
+            &self.validated_bytes,
+            &self.violations,
+            &self.tunnel_bytes,
+        ];
+        counters.into_iter().for_each(|counters| keep(counters, names));
         [&self.request_duration, &self.overhead].into_iter().for_each(|histograms| keep(histograms, names));
+        keep(&self.tunnels_open, names);
         // After the series: whoever sees this looks them up anew.
         if departed {
             self.departures.fetch_add(1, Ordering::Release);
@@ -316,7 +324,8 @@ where
             let departed = kinds.iter().any(|(label, kept)| {
                 labels.get(label).is_some_and(|name| ![NONE, OTHER].contains(name) && !kept.contains(name))
             });
-            if departed {
+            // What is open on a route that has left is still open.
+            if departed && metric.get_gauge().get_value() == 0.0 {
                 // Nobody else removes series, so it is there.
                 let _ = series.remove(&labels);
             }

@@ -412,7 +412,7 @@ mod tests {
 
     #[test]
     fn series_leave_with_their_route_rule_or_subject_alone() {
-        const FAMILIES: [&str; 7] = [
+        const FAMILIES: [&str; 10] = [
             "avrogate_requests_total",
             "avrogate_request_duration_seconds_count",
             "avrogate_overhead_seconds_count",
@@ -420,6 +420,9 @@ mod tests {
             "avrogate_validations_total",
             "avrogate_validated_bytes_total",
             "avrogate_violations_total",
+            "avrogate_would_refuse_total",
+            "avrogate_tunnel_bytes_total",
+            "avrogate_tunnels_open",
         ];
         let all = || InForce {
             routes: HashSet::from(["create-order", "other"]),
@@ -432,6 +435,8 @@ mod tests {
             nowhere.route = None;
             teller.tell(&nowhere);
             teller.tell(&refused());
+            teller.tell(&Record { would_refuse: Some(Reason::PolicyDenied), ..passed() });
+            drop(teller.tunnel(Some("create-order")));
             let mut names = all();
             change(&mut names);
             teller.metrics().keep(&names);
@@ -441,6 +446,8 @@ mod tests {
             };
             let found: Vec<_> = FAMILIES.into_iter().filter(has).collect();
             assert_eq!(found, left);
+            // Of every family, those not thought of here too.
+            assert_eq!(page.contains("route=\"create-order\""), !left.is_empty(), "{page}");
             assert!(page.contains(r#"outcome="passed",reason="_none",route="_none""#), "{page}");
             // What is told from now on is counted, on top of what stayed.
             teller.tell(&refused());
@@ -454,6 +461,17 @@ mod tests {
         check(&|_| {}, &FAMILIES);
         check(&|names| names.routes.retain(|name| *name != "create-order"), &[]);
         check(&|names| names.rules.clear(), &but("avrogate_authorizations_total"));
-        check(&|names| names.subjects.retain(|name| *name != "orders-value"), &but("avrogate_validations_total"));
+        check(&|names| names.subjects.clear(), &but("avrogate_validations_total"));
+    }
+
+    #[test]
+    fn a_tunnel_that_is_open_is_counted_when_its_route_has_left() {
+        let (teller, _log) = teller();
+        let open = || teller.metrics().render().contains("avrogate_tunnels_open{route=\"chat\"} 1");
+        let tunnel = teller.tunnel(Some("chat"));
+        teller.metrics().keep(&InForce::default());
+        assert!(open());
+        drop(tunnel);
+        assert!(!open());
     }
 }
