@@ -15,6 +15,7 @@ import orders
 from sidecar import PATIENCE, Sidecar, eventually
 
 ALERTS = orders.EXAMPLE.parent / "alerts.yaml"
+DASHBOARD = orders.EXAMPLE.parent / "grafana.json"
 ALERTS_TEST = pathlib.Path(__file__).parent / "alerts.test.yaml"
 ORDER = orders.confluent(17, orders.order())
 NEXT = orders.confluent(18, orders.order())
@@ -131,11 +132,28 @@ def test_alerts_fire_when_they_should(promtool):
     assert fired == {rule["alert"] for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]}
 
 
-def test_alerts_name_metrics_that_are_there(caller, sidecar):
+def dashboard():
+    """What the panels of the dashboard ask, with its variables filled in."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    asked = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+    return [expression.replace("$__rate_interval", "5m").replace("$job", ".*") for expression in asked]
+
+
+def test_the_dashboard_asks_what_prometheus_understands(promtool, tmp_path):
+    rules = [{"record": f"panel:{nth}", "expr": expression} for nth, expression in enumerate(dashboard())]
+    (tmp_path / "rules.yaml").write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    code, said = promtool("check", "rules", tmp_path / "rules.yaml")
+    assert code == 0 and f"{len(rules)} rules found" in said, said
+
+
+def test_alerts_and_dashboard_name_metrics_that_are_there(caller, sidecar):
     caller().post("/v2/orders", content=NEXT[:-1])
+    caller().post("/v1/orders", content=ORDER[:-1])
+    caller("shop-marketing").post("/v1/orders", content=ORDER)
     _, page = sidecar.page("/metrics")
     there = {sample.name for family in text_string_to_metric_families(page) for sample in family.samples}
-    assert set(re.findall(r"\bavrogate_\w+", ALERTS.read_text())) <= there
+    for text in [ALERTS.read_text(), *dashboard()]:
+        assert set(re.findall(r"\b(?:avrogate|process)_\w+", text)) <= there
 
 
 def test_the_decision_log_has_a_line_for_each(caller, service, sidecar):
