@@ -7,7 +7,7 @@ use avrogate::policy::{Policy, PolicyFile, Settings};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -34,16 +34,15 @@ fn documents(text: &str) -> Vec<Value> {
 /// Every document that is shipped, and one of each kind that says all there is to say.
 fn shipped() -> Vec<(String, Value)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("tests/common/policy.yaml")];
+    yaml_files(&root.join("deploy"), &mut files);
+    files.sort();
     let mut found = Vec::new();
-    for file in [
-        "deploy/example/avrogate.yaml",
-        "deploy/example/policy.d/orders.yaml",
-        "deploy/example/policy.test.yaml",
-        "deploy/example/schemas/catalog.yaml",
-        "tests/common/policy.yaml",
-    ] {
-        let text = fs::read_to_string(root.join(file)).unwrap();
-        found.extend(documents(&text).into_iter().map(|document| (file.to_owned(), document)));
+    for file in files {
+        let name = file.strip_prefix(root).unwrap().display().to_string();
+        let ours = |document: &Value| document["apiVersion"] == "avrogate.dev/v1alpha1";
+        let documents = documents(&fs::read_to_string(&file).unwrap()).into_iter().filter(ours);
+        found.extend(documents.map(|document| (name.clone(), document)));
     }
     // What the ConfigMaps hold.
     for manifest in documents(&fs::read_to_string(root.join("deploy/kubernetes.yaml")).unwrap()) {
@@ -56,6 +55,17 @@ fn shipped() -> Vec<(String, Value)> {
     }
     assert!(found.len() >= 8, "{}", found.len());
     found
+}
+
+fn yaml_files(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            yaml_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            files.push(path);
+        }
+    }
 }
 
 fn word(document: &Value) -> &'static str {
@@ -103,7 +113,7 @@ fn what_is_shipped_is_valid_and_an_unknown_key_is_not() {
 #[test]
 fn values_are_described_and_not_only_keys() {
     let validator = jsonschema::validator_for(&schema("bootstrap")).unwrap();
-    let (_, bootstrap) = shipped().swap_remove(0);
+    let (_, bootstrap) = shipped().into_iter().find(|(file, _)| file == "deploy/example/avrogate.yaml").unwrap();
     let check = |pointer: &[&str], value: Value, valid: bool| {
         let mut document = bootstrap.clone();
         let place = pointer.iter().fold(&mut document, |place, key| &mut place[*key]);

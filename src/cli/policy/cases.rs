@@ -7,7 +7,7 @@ use crate::identity::PeerId;
 use crate::policy::FramingWord;
 use crate::reason::Reason;
 use crate::wire::{Framing, PublishedSchema, Schemas};
-use crate::yaml::{self, ApiVersion, Spanned};
+use crate::yaml::{ApiVersion, Spanned};
 use http::header::HOST;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request, response};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -179,14 +179,6 @@ pub(super) struct Answer<'d> {
     pub(super) expect: &'d Expected,
 }
 
-/// The documents of a file.
-///
-/// # Errors
-/// The first place that is of another shape.
-pub(super) fn documents(file: &Arc<str>, text: &str) -> Result<Vec<Document>, Finding> {
-    yaml::documents(file, text)
-}
-
 /// Reads cases with the schemas at hand, and collects what is wrong with them.
 pub(super) struct Reader<'a> {
     pub(super) file: &'a Arc<str>,
@@ -215,13 +207,13 @@ impl Reader<'_> {
     }
 
     fn peer(&mut self, from: &Spanned<String>) -> Option<PeerId> {
-        from.value.parse().map_err(|wrong| (from, wrong)).map_or_else(
-            |(from, wrong)| {
+        match from.value.parse() {
+            Ok(peer) => Some(peer),
+            Err(wrong) => {
                 let message = format!("`{}` is no identity: {wrong}", from.value.escape_debug());
                 self.error("identity-unreadable", from, message)
-            },
-            Some,
-        )
+            }
+        }
     }
 
     fn request_head(&mut self, entry: &RequestEntry) -> Option<request::Parts> {

@@ -2,12 +2,12 @@
 //! against what is to come of them.
 
 use super::Source;
-use super::cases::{self, Answer, Case, Decision, Expected, Reader};
+use super::cases::{Answer, Case, Decision, Document, Expected, Reader};
 use crate::cli::report::{Report, ReportFormat, Tried};
 use crate::control::files::read_text;
 use crate::finding::{Finding, Place};
 use crate::proxy::rehearsal::{End, Outcome, Rehearsal};
-use crate::yaml::Spanned;
+use crate::yaml::{self, Spanned};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ fn test(args: &TestArgs) -> Report {
 
 fn try_file(rehearsal: &Rehearsal, path: &Path, report: &mut Report) {
     let file: Arc<str> = path.display().to_string().into();
-    let documents = match read_text(path).and_then(|text| cases::documents(&file, &text)) {
+    let documents = match read_text(path).and_then(|text| yaml::documents::<Document>(&file, &text)) {
         Ok(documents) => documents,
         Err(finding) => return report.findings.push(finding),
     };
