@@ -11,13 +11,13 @@ use crate::control::config::{Config, Tls};
 use crate::control::reload::{self, Reloader, Trigger};
 use crate::control::{AdminPages, Probes, Snapshot, pages, serve_admin};
 use crate::finding::Finding;
-use crate::proxy::{Channel, HeldLedger, Limits, Shared, accept, run_worker};
+use crate::proxy::{BACKLOG_MAX, Channel, HeldLedger, Life, Limits, Shared, accept, run_worker};
 use crate::telemetry::{DecisionLog, DecisionSettings, Metrics};
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -28,13 +28,19 @@ pub struct Sidecar {
     inbound: SocketAddr,
     admin: SocketAddr,
     shared: Arc<Shared>,
-    drain: watch::Sender<bool>,
+    life: watch::Sender<Life>,
     reload: Sender<Trigger>,
     threads: usize,
     ended: Receiver<()>,
     decisions: DecisionLog,
+    delay: Duration,
     grace: Duration,
+    /// When it must have ended, once it knows.
+    deadline: OnceLock<Instant>,
 }
+
+/// What is cut at the end of the grace period has so long to be told.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Why a sidecar does not start.
 #[derive(Debug)]
@@ -70,7 +76,7 @@ impl Sidecar {
         let settings = DecisionSettings { passes: config.decisions.passes.ratio(), ..DecisionSettings::default() };
         let decisions =
             DecisionLog::start(settings, metrics.clone(), sink).map_err(io("cannot start the decision log"))?;
-        let (drain, draining) = watch::channel(false);
+        let (to_live, life) = watch::channel(Life::Serving);
         let shared = Arc::new(Shared {
             snapshot: reloader.current(),
             trust,
@@ -80,7 +86,7 @@ impl Sidecar {
             limits: Limits::of(&config),
             inbound: config.inbound,
             service: config.service.clone(),
-            draining: draining.clone(),
+            life: life.clone(),
         });
 
         let (end, ended) = channel();
@@ -91,12 +97,13 @@ impl Sidecar {
             let shared = shared.clone();
             spawn(format!("worker-{at}"), end.clone(), move || run_worker(shared, accepted))?;
         }
-        let (connections_max, grace) = (config.limits.connections, config.shutdown_grace_period);
+        let connections_max = config.limits.connections;
+        let (delay, grace) = (config.shutdown_delay, config.shutdown_grace_period);
         let threads = config.workers;
         let pages = Arc::new(admin_pages(&shared, &config));
         // The control thread answers to the end: probes are asked while the workers drain.
         spawn("control".into(), Sender::clone(&end), move || {
-            control(inbound, admin, channels, connections_max, pages, draining)
+            control(inbound, admin, channels, connections_max, pages, life)
         })?;
         let (reload, triggers) = reload::triggers();
         let trigger = reload.clone();
@@ -108,12 +115,14 @@ impl Sidecar {
             inbound: inbound_address,
             admin: admin_address,
             shared,
-            drain,
+            life: to_live,
             reload,
             threads,
             ended,
             decisions,
+            delay,
             grace,
+            deadline: OnceLock::new(),
         })
     }
 
@@ -147,15 +156,33 @@ impl Sidecar {
         self.shared.snapshot.load().generation
     }
 
-    /// Accepts no more, lets requests that have begun finish, and returns when they have or the grace period is over.
-    /// Says whether all have.
+    /// Begins the end: it is ready no more and sends on whom it answers, and takes whoever has not heard, as before. Says
+    /// how long that should go on before it is stopped. The grace period runs from now.
+    pub fn retire(&self) -> Duration {
+        self.deadline.get_or_init(|| Instant::now() + self.grace);
+        self.life.send_replace(Life::Retiring);
+        self.delay
+    }
+
+    /// Accepts no more, lets requests that have begun finish, and returns when they have or the grace period is over; what
+    /// has not finished then is cut, and told. Says whether all have.
     pub fn stop(self) -> bool {
-        let deadline = Instant::now() + self.grace;
-        self.drain.send_replace(true);
+        let deadline = *self.deadline.get_or_init(|| Instant::now() + self.grace);
+        self.life.send_replace(Life::Draining);
         let _ = self.reload.send(Trigger::End);
         // Of all threads the control thread alone goes on.
-        let done = (0..=self.threads)
-            .all(|_| self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok());
+        let mut threads = self.threads + 1;
+        let mut end_by = |deadline: Instant| {
+            while threads > 0 && self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {
+                threads -= 1;
+            }
+            threads == 0
+        };
+        let done = end_by(deadline);
+        if !done {
+            self.life.send_replace(Life::Over);
+            end_by(Instant::now() + LAST_WORDS);
+        }
         self.decisions.finish(Duration::from_secs(1));
         done
     }
@@ -167,7 +194,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(4096)?;
+    socket.listen(BACKLOG_MAX.into())?;
     Ok(socket.into())
 }
 
@@ -199,17 +226,17 @@ fn control(
     workers: Vec<Channel>,
     connections_max: usize,
     pages: Arc<AdminPages>,
-    mut draining: watch::Receiver<bool>,
+    mut life: watch::Receiver<Life>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(async move {
         let inbound = tokio::net::TcpListener::from_std(inbound)?;
         let admin = tokio::net::TcpListener::from_std(admin)?;
         let pages = tokio::spawn(serve_admin(admin, pages));
-        tokio::select! {
-            () = accept(inbound, workers, connections_max) => {}
-            _ = draining.wait_for(|draining| *draining) => {}
-        }
+        let end = async {
+            let _ = life.wait_for(|life| *life >= Life::Draining).await;
+        };
+        accept(inbound, workers, connections_max, end).await;
         // The listener is closed and the workers' channels with it.
         match pages.await {
             Ok(never) => match never {},
@@ -227,7 +254,7 @@ fn admin_pages(shared: &Arc<Shared>, config: &Arc<Config>) -> AdminPages {
     let config = config.clone();
     let (ready, metrics, decisions, explain) = (shared.clone(), shared.clone(), shared.clone(), shared.clone());
     AdminPages {
-        ready: Arc::new(move || if *ready.draining.borrow() { Err("draining") } else { Ok(()) }),
+        ready: Arc::new(move || if *ready.life.borrow() > Life::Serving { Err("draining") } else { Ok(()) }),
         metrics: Arc::new(move || metrics_page(&metrics)),
         config: Arc::new(move || serde_json::to_value(&*config).unwrap_or_default()),
         policy: of(pages::policy),

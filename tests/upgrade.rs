@@ -207,3 +207,17 @@ async fn a_tunnel_ends_when_its_peer_is_believed_no_longer() {
     assert_eq!(world.told(1).await[0]["status"], 101);
     world.end().await;
 }
+
+/// Nothing tells two peers in a tunnel to end it; the grace period does, and it is told.
+#[tokio::test]
+async fn a_tunnel_outlives_no_grace_period() {
+    let world = world("shutdownGracePeriod: 1s").await;
+    let mut raw = tunnel(&world).await;
+    raw.write("hello").await.unwrap();
+    assert_eq!(raw.bytes(5).await, b"hello");
+    let ended = world.end().await;
+    assert!(!ended.in_time);
+    let line = &ended.decisions[0];
+    assert_eq!((&line["outcome"], &line["reason"]), (&"abandoned".into(), &"draining".into()), "{line}");
+    assert_eq!((&line["request"]["bytes"], &line["response"]["bytes"]), (&5.into(), &5.into()));
+}

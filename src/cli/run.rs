@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
 /// Where the configuration is.
 #[derive(Debug, clap::Args)]
@@ -66,7 +67,7 @@ fn start(args: &Args) -> Result<Sidecar, StartError> {
 
 /// Waits for the signal; says whether all requests ended in time.
 fn until_told(sidecar: Sidecar) -> io::Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let name = runtime.block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let mut hangup = signal(SignalKind::hangup())?;
@@ -74,7 +75,14 @@ fn until_told(sidecar: Sidecar) -> io::Result<bool> {
         tracing::info!(inbound = %sidecar.inbound(), admin = %sidecar.admin(), "avrogate is ready");
         loop {
             tokio::select! {
-                _ = terminate.recv() => break Ok::<_, io::Error>("SIGTERM"),
+                _ = terminate.recv() => {
+                    let delay = sidecar.retire();
+                    tracing::info!(signal = "SIGTERM", ?delay, "retiring: whoever has not heard is still taken");
+                    // Whoever says it again is in a hurry.
+                    let again = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } };
+                    let _ = timeout(delay, again).await;
+                    break Ok::<_, io::Error>("SIGTERM");
+                }
                 _ = interrupt.recv() => break Ok("SIGINT"),
                 _ = hangup.recv() => {
                     tracing::info!(signal = "SIGHUP", "looking at the inputs");

@@ -48,6 +48,9 @@ pub struct Config {
     pub limits: Limits,
     /// What it waits for, and how long.
     pub timeouts: Timeouts,
+    /// How long callers who have not heard of the end are still taken after SIGTERM: 5 s.
+    #[serde(serialize_with = "as_time_span")]
+    pub shutdown_delay: Duration,
     /// How long requests may go on when the process is told to end: 30 s.
     #[serde(serialize_with = "as_time_span")]
     pub shutdown_grace_period: Duration,

@@ -19,6 +19,8 @@ pub(crate) struct Activity {
     idle_since: Cell<Instant>,
     /// When the last of the requests that go on must be over.
     over_by: Cell<Option<Instant>>,
+    /// Whether it has had a request.
+    used: Cell<bool>,
     h1: bool,
 }
 
@@ -41,6 +43,7 @@ impl Activity {
             head_begun: Cell::new(None),
             idle_since: Cell::new(Instant::now()),
             over_by: Cell::new(None),
+            used: Cell::new(false),
             h1,
         }
     }
@@ -49,6 +52,7 @@ impl Activity {
     pub(crate) fn busy(self: &Rc<Self>) -> Busy {
         self.requests.set(self.requests.get() + 1);
         self.head_begun.set(None);
+        self.used.set(true);
         Busy(self.clone())
     }
 
@@ -66,6 +70,16 @@ impl Activity {
     /// by the answer's own timer: nothing polls a body that nobody takes.
     pub(crate) fn over_by(&self) -> Option<Instant> {
         self.over_by.get()
+    }
+
+    /// Whether it has had a request.
+    pub(crate) fn was_used(&self) -> bool {
+        self.used.get()
+    }
+
+    /// Whether it speaks h1.
+    pub(crate) fn is_h1(&self) -> bool {
+        self.h1
     }
 
     /// When the head began that has not ended.

@@ -5,7 +5,7 @@ use super::activity::{Activity, Watched};
 use super::connection::{Connection, PeerSource};
 use super::inbound;
 use super::service::LocalExecutor;
-use super::worker::{Shared, Worker};
+use super::worker::{Life, Shared, Worker};
 use crate::control::config::{self, Tls};
 use crate::identity::{HandshakeFault, TlsParameters};
 use hyper::server::conn::{http1, http2};
@@ -45,11 +45,18 @@ pub(crate) fn run(shared: Arc<Shared>, mut accepted: mpsc::UnboundedReceiver<Acc
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async {
         let worker = Rc::new(Worker::new(shared));
+        let retiring = worker.clone();
+        tokio::task::spawn_local(async move {
+            let mut life = retiring.shared.life.clone();
+            // The sender lives as long as the process.
+            let _ = life.wait_for(|life| *life >= Life::Retiring).await;
+            retiring.retires.set(true);
+        });
         while let Some(connection) = accepted.recv().await {
             tokio::task::spawn_local(attend(worker.clone(), connection));
         }
     });
-    // What is still open has until the process ends.
+    // What is still open has until the process's time is over.
     runtime.block_on(tasks);
     Ok(())
 }
@@ -212,11 +219,13 @@ where
     E: std::error::Error,
 {
     let limits = &connection.worker.limits;
-    let mut draining = connection.worker.shared.draining.clone();
+    let mut life = connection.worker.shared.life.clone();
+    let mut stage = (*life.borrow_and_update(), Instant::now());
     let mut trust = connection.worker.shared.trust.clone();
     // What changed since the handshake's snapshot is looked at first.
     trust.mark_changed();
     let mut serving = pin!(serving);
+    let mut reloads = true;
     let mut leaving = Leaving::No;
     let mut check = pin!(sleep_until(Instant::now()));
     loop {
@@ -230,7 +239,7 @@ where
             }
             () = &mut check => {
                 let now = Instant::now();
-                if leaving.is_over(now) {
+                if leaving.is_over(&connection.activity, now) {
                     tracing::debug!("connection cut: it was to end");
                     return false;
                 }
@@ -244,20 +253,33 @@ where
                 }
                 let expires = connection.expires().map(|at| now + at.duration_since(SystemTime::now()).unwrap_or_default());
                 let idle = connection.activity.idle_since().is_some_and(|since| since + limits.idle_time_max <= now);
-                let regular = now + limits.head_time_max.min(limits.idle_time_max);
+                let regular = if stage.0 == Life::Serving { limits.head_time_max.min(limits.idle_time_max) } else { SOON };
+                let regular = now + regular;
                 check.as_mut().reset(leaving.next_check(expires.map_or(regular, |at| regular.min(at.max(now + SOON))), now));
-                if expires.is_some_and(|at| at <= now) || idle { Leaving::By(now + LEAVING_TIME_MAX) } else { Leaving::No }
+                if expires.is_some_and(|at| at <= now) || idle {
+                    Leaving::By(now + LEAVING_TIME_MAX)
+                } else if is_told_to_leave(stage, &connection.activity, now) {
+                    Leaving::WhenDone(now)
+                } else {
+                    Leaving::No
+                }
             }
-            changed = draining.wait_for(|draining| *draining), if leaving == Leaving::No => {
-                // The sender lives as long as the process.
-                let _ = changed;
-                Leaving::WhenDone
+            changed = life.changed() => {
+                stage = (*life.borrow_and_update(), Instant::now());
+                if changed.is_err() || stage.0 == Life::Over {
+                    tracing::debug!("connection cut: the process ends");
+                    return false;
+                }
+                check.as_mut().reset(stage.1);
+                Leaving::No
             }
-            changed = trust.changed(), if leaving == Leaving::No => {
-                if changed.is_ok() && connection.is_confirmed() { Leaving::No } else { Leaving::By(Instant::now() + LEAVING_TIME_MAX) }
+            changed = trust.changed(), if reloads && !matches!(leaving, Leaving::By(_)) => {
+                reloads = changed.is_ok();
+                // Nobody looks at bundles any more once the process drains, which says nothing of this peer.
+                if !reloads || connection.is_confirmed() { Leaving::No } else { Leaving::By(Instant::now() + LEAVING_TIME_MAX) }
             }
         };
-        if leave != Leaving::No && leaving == Leaving::No {
+        if leave.urgency() > leaving.urgency() {
             leaving = leave;
             shutdown(serving.as_mut());
             check.as_mut().reset(leaving.next_check(Instant::now() + SOON, Instant::now()));
@@ -265,12 +287,23 @@ where
     }
 }
 
+/// Whether a connection is to end because the process does, at a stage of its life that began then. h2 loses no request to
+/// GOAWAY. Over h1 an idle connection would end while its next request may be on its way, so it hears in its next answer,
+/// until nobody new is taken. And who has come just now has its first request on its way.
+fn is_told_to_leave((life, since): (Life, Instant), activity: &Activity, now: Instant) -> bool {
+    match life {
+        Life::Serving => false,
+        Life::Retiring => !activity.is_h1() && activity.was_used(),
+        Life::Draining | Life::Over => activity.was_used() || since + SOON <= now,
+    }
+}
+
 /// Whether a connection is on its way out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Leaving {
     No,
-    /// It ends when its requests have; the process waits for it no longer than its grace period.
-    WhenDone,
+    /// It was told so then, and ends when its requests have.
+    WhenDone(Instant),
     /// It is cut at this time.
     By(Instant),
 }
@@ -279,15 +312,31 @@ enum Leaving {
 const LEAVING_TIME_MAX: Duration = Duration::from_secs(4);
 const SOON: Duration = Duration::from_secs(1);
 
+/// A caller of h2 that was told to leave and has no request is waited for so long: its answer to our last PING would end
+/// the connection in order, and may never come.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+
 impl Leaving {
-    fn is_over(self, now: Instant) -> bool {
-        matches!(self, Self::By(end) if end <= now)
+    fn urgency(self) -> u8 {
+        match self {
+            Self::No => 0,
+            Self::WhenDone(_) => 1,
+            Self::By(_) => 2,
+        }
+    }
+
+    fn is_over(self, activity: &Activity, now: Instant) -> bool {
+        match self {
+            Self::No => false,
+            Self::WhenDone(told) => activity.idle_since().is_some_and(|idle| idle.max(told) + SILENCE_MAX <= now),
+            Self::By(end) => end <= now,
+        }
     }
 
     fn next_check(self, regular: Instant, now: Instant) -> Instant {
         match self {
             Self::By(end) => regular.min(end.max(now)),
-            Self::No | Self::WhenDone => regular,
+            Self::No | Self::WhenDone(_) => regular,
         }
     }
 }

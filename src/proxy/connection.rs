@@ -80,6 +80,11 @@ impl Connection {
         self.tunnel.replace(Some(tunnel));
     }
 
+    /// Whether this answer is to be the last: h1 says so in its head, h2 in a frame of its own.
+    pub(crate) fn says_goodbye(&self) -> bool {
+        self.worker.retires.get() && self.activity.is_h1()
+    }
+
     /// A request begins; it ends when the guard is dropped.
     pub(crate) fn busy(&self) -> Busy {
         self.activity.busy()

@@ -23,6 +23,7 @@ use crate::policy::{BodyRule, Decision, Mode, Permit, Route};
 use crate::reason::Reason;
 use crate::wire::{Contract, Inspector, OnInvalid, Refused, Schemas};
 use bytes::Bytes;
+use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request, response};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -49,19 +50,19 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     let caller = connection.caller(&now, &head.headers);
     let mut told = Told::begin(&connection, &caller, &now, &head);
     let mut body = Some(body);
-    match pass(&connection, &caller, &now, &head, &mut body, &mut told).await {
+    let mut answer = match pass(&connection, &caller, &now, &head, &mut body, &mut told).await {
         Ok(Passed::Answer { head, answer, by }) => {
             told.passes(&head);
-            Ok(head::to_caller(&head, Reply::service(answer, by, told)))
+            head::to_caller(&head, Reply::service(answer, by, told))
         }
         Ok(Passed::Tunnel { head, service, protocol }) => {
             told.passes(&head);
             connection.becomes(Tunnel::new(service, connection.worker.limits.idle_time_max, told));
-            Ok(head::to_tunnel(&head, &protocol, Reply::nothing()))
+            return Ok(head::to_tunnel(&head, &protocol, Reply::nothing()));
         }
         Err(End::Gone) => {
             told.gone();
-            Err(Gone)
+            return Err(Gone);
         }
         Err(End::Refused(refusal)) => {
             if let Some(unread) = body {
@@ -69,9 +70,13 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
             }
             let answer = if head::is_grpc(&head.headers) { refusal.grpc() } else { refusal.problem() };
             told.refuses(*refusal, &answer);
-            Ok(answer.map(|body| Reply::own(body, told)))
+            answer.map(|body| Reply::own(body, told))
         }
+    };
+    if connection.says_goodbye() {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    Ok(answer)
 }
 
 /// The caller is gone.

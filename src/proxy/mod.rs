@@ -17,7 +17,7 @@ mod told;
 mod tunnel;
 mod worker;
 
-pub(crate) use accept::{Channel, accept};
+pub(crate) use accept::{BACKLOG_MAX, Channel, accept};
 pub(crate) use attend::run as run_worker;
 pub(crate) use held::HeldLedger;
-pub(crate) use worker::{Limits, Shared};
+pub(crate) use worker::{Life, Limits, Shared};

@@ -6,6 +6,7 @@ use super::connection::Connection;
 use super::gate::{BodyReport, SharedReport, Stopped};
 use super::head;
 use super::refusal::Refusal;
+use super::worker::Life;
 use crate::control::Snapshot;
 use crate::policy::{self, Denial, Permit, Route};
 use crate::reason::Reason;
@@ -216,12 +217,13 @@ impl Telling {
     }
 }
 
-/// A request that hyper drops on its way has lost its caller.
+/// A request that hyper drops on its way has lost its caller, or its time was over.
 impl Drop for Telling {
     fn drop(&mut self) {
         if !self.told {
             self.record.outcome = Outcome::Abandoned;
-            self.record.reason = Some(Reason::PeerGone);
+            let over = *self.connection.worker.shared.life.borrow() == Life::Over;
+            self.record.reason = Some(if over { Reason::Draining } else { Reason::PeerGone });
             self.tell();
         }
     }

@@ -33,8 +33,21 @@ pub(crate) struct Shared {
     pub(crate) inbound: InboundConfig,
     /// The service.
     pub(crate) service: ServiceConfig,
-    /// True once the process is going away.
-    pub(crate) draining: watch::Receiver<bool>,
+    /// Where the process stands in its life.
+    pub(crate) life: watch::Receiver<Life>,
+}
+
+/// Where the process stands in its life; the later, the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Life {
+    /// It takes whoever comes.
+    Serving,
+    /// It is about to end. Whoever has not heard of it is still taken; whoever is answered is told to go elsewhere.
+    Retiring,
+    /// Nobody new is taken; what has begun ends.
+    Draining,
+    /// Its time is over: what has not ended is cut.
+    Over,
 }
 
 /// Limits of a connection and of each request on it.
@@ -61,6 +74,8 @@ pub(crate) struct Worker {
     pub(crate) service: Rc<Service>,
     /// This worker's shard of the metrics.
     pub(crate) teller: Teller,
+    /// Whether an answer over h1 is to be the last on its connection.
+    pub(crate) retires: Cell<bool>,
     ids: RequestIds,
 }
 
@@ -97,6 +112,7 @@ impl Worker {
             limits,
             service: Rc::new(Service::new(shared.service.clone(), limits.connect_time_max)),
             teller: Teller::new(shared.metrics.clone(), shared.decisions.clone()),
+            retires: Cell::new(false),
             ids: RequestIds::new(),
             shared,
         }

@@ -241,6 +241,11 @@ impl World {
         .await;
     }
 
+    /// Begins the end, as SIGTERM does.
+    pub(crate) fn retire(&self) {
+        self.sidecar.retire();
+    }
+
     /// Stops the sidecar, while the service goes on; whether all requests finished within the grace period.
     pub(crate) async fn stop(self) -> bool {
         let stopped = tokio::task::spawn_blocking(|| self.sidecar.stop());

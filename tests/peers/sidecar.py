@@ -94,6 +94,7 @@ policy: {EXAMPLE}/policy.d
 schemas: {{directory: {EXAMPLE}/schemas}}
 admin: {{listen: "127.0.0.1:0"}}
 decisions: {{passes: 100%}}
+shutdownDelay: 1ms
 {more}
 """
         )

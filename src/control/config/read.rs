@@ -56,6 +56,9 @@ pub(super) struct Document {
     /// What the process waits for, and how long.
     #[serde(default)]
     timeouts: TimeoutsEntry,
+    /// How long callers who have not heard of the end are still taken after SIGTERM, a part of the grace period: 5s.
+    #[serde(default)]
+    shutdown_delay: Option<Spanned<TimeSpan>>,
     /// How long requests may go on when the process is told to end: 30s.
     #[serde(default)]
     shutdown_grace_period: Option<TimeSpan>,
@@ -209,6 +212,7 @@ const WORKERS: RangeInclusive<u64> = 1..=256;
 
 const PROBES_MAX: usize = 16;
 
+const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
 const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 /// Reads entries and collects what is wrong with them.
@@ -240,6 +244,8 @@ impl Reader<'_> {
             let message = "nothing is refused by policy or contract: the whole process runs dry";
             self.findings.push(Finding::warning("everything-dry", self.file, place, message));
         }
+        let shutdown_grace_period = duration(document.shutdown_grace_period, SHUTDOWN_GRACE_PERIOD);
+        let shutdown_delay = self.shutdown_delay(document.shutdown_delay.as_ref(), shutdown_grace_period);
         let probes = self.probes(&document.admin.probes);
         Some(Config {
             identity: self.identity(&document.identity),
@@ -249,7 +255,8 @@ impl Reader<'_> {
             break_glass: document.break_glass.as_deref().map(|file| self.path(file)),
             limits: self.limits(&document.limits),
             timeouts: timeouts(&document.timeouts),
-            shutdown_grace_period: duration(document.shutdown_grace_period, SHUTDOWN_GRACE_PERIOD),
+            shutdown_delay,
+            shutdown_grace_period,
             decisions: DecisionsConfig {
                 passes: document.decisions.passes.unwrap_or(DecisionsConfig::default().passes),
             },
@@ -379,6 +386,15 @@ impl Reader<'_> {
             self.error("limit-invalid", Some(number), message.trim_end());
         }
         usize::try_from(number.value).ok()
+    }
+
+    /// A part of the grace period: what is left is for requests that have begun.
+    fn shutdown_delay(&mut self, delay: Option<&Spanned<TimeSpan>>, grace: Duration) -> Duration {
+        let Some(delay) = delay else { return SHUTDOWN_DELAY.min(grace / 2) };
+        if delay.value.duration() >= grace {
+            self.error("limit-invalid", Some(delay), "expected less than `shutdownGracePeriod`, of which it is a part");
+        }
+        delay.value.duration()
     }
 
     /// Paths as requests have them, plainly written.

@@ -22,6 +22,7 @@ mode: PerRoute
 breakGlass: glass/dry-run
 limits: {heldBytes: 32MiB, connections: 100, headBytes: 8KiB, headFields: 50}
 timeouts: {handshake: 1s, head: 2s, body: 3s, connect: 400ms, firstByte: 5s, request: 6s, idle: 7m}
+shutdownDelay: 2s
 shutdownGracePeriod: 8s
 decisions: {passes: 0.5%}
 workers: 3
@@ -92,6 +93,7 @@ fn a_whole_file() {
         "request": "6s",
         "idle": "7m"
       },
+      "shutdownDelay": "2s",
       "shutdownGracePeriod": "8s",
       "decisions": {
         "passes": "0.5%"
@@ -111,6 +113,9 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.decisions.passes, Fraction::percent(1));
     assert!(config.workers >= 1 && config.identity.crls.is_empty());
     assert_eq!(config.policy, Path::new("/etc/here/p"));
+    assert_eq!((config.shutdown_delay.as_secs(), config.shutdown_grace_period.as_secs()), (5, 30));
+    let (hasty, _) = parse(&format!("{LEAST}shutdownGracePeriod: 2s\n")).unwrap();
+    assert_eq!(hasty.shutdown_delay.as_secs(), 1);
 }
 
 #[test]
@@ -153,6 +158,7 @@ fn every_finding_has_its_place() {
     check("timeouts: {head: 10}", "7:18: error[value-invalid]: `10` is no length of time");
     check("timeouts: {tail: 10s}", "7:12: error[key-unknown]");
     check("decisions: {passes: 2}", "7:21: error[value-invalid]: `2` is no fraction");
+    check("shutdownDelay: 30s", "7:16: error[limit-invalid]: expected less than `shutdownGracePeriod`");
     check("workers: 0", "7:10: error[limit-invalid]");
     check("outbound: {}", "7:1: error[key-unknown]");
 }
