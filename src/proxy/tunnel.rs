@@ -98,6 +98,8 @@ impl Tunnel {
             ended = both => Some(ended),
             () = idle => None,
         };
+        // Whoever reads that it has ended finds it closed.
+        drop(series);
         match ended {
             Some(Ok(_)) => told.ended(),
             None => told.ended_because(format!("the tunnel was cut: nothing came through it for {idle_time_max:?}")),
