@@ -82,7 +82,8 @@
 //! - Nothing is forwarded without a [`Permit`](policy::Permit), and only a decision makes one.
 //! - A request is decided by one [`Snapshot`](control::Snapshot): policy, schemas and trust of one generation.
 //! - The bytes forwarded are the bytes received. The head is not: it is built anew, from parsed form.
-//! - Validation follows the route. No header of the caller's switches it off.
+//! - Validation follows the route. No header of the caller's switches it off, and nothing becomes a tunnel but where its
+//!   route says so.
 //! - Every refusal has a [`Reason`], and every request ends in one [`Record`](telemetry::Record), refused and abandoned
 //!   ones too. Neither holds a value of a payload.
 //! - What a peer can grow has a limit with a name, a default and a test: bytes, depth, items, connections, fields, waits.

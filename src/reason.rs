@@ -80,7 +80,7 @@ reasons! {
         "CONNECT and TRACE are refused on every route.";
     /// Upgrade, h2c, WebSocket.
     UpgradeRefused: "upgrade_refused", 501, 12, final, "Upgrade refused",
-        "Nothing unvalidated may tunnel: send plain requests.";
+        "Nothing unvalidated may tunnel, but where a route says `upgrade: Allow`: send plain requests.";
     /// A Transfer-Encoding other than one final `chunked`.
     TransferCodingRefused: "transfer_coding_refused", 501, 12, final, "Transfer coding refused",
         "Send Content-Length, or a Transfer-Encoding of exactly `chunked`.";

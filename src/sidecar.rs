@@ -169,9 +169,9 @@ impl Sidecar {
     pub fn stop(self) -> bool {
         let deadline = *self.deadline.get_or_init(|| Instant::now() + self.grace);
         self.life.send_replace(Life::Draining);
-        let _ = self.reload.send(Trigger::End);
-        // Of all threads the control thread alone goes on.
-        let mut threads = self.threads + 1;
+        // The workers end. The control thread answers to the end, and the reload thread sees to it that a peer which is
+        // believed no longer ends while others drain.
+        let mut threads = self.threads;
         let mut end_by = |deadline: Instant| {
             while threads > 0 && self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {
                 threads -= 1;
@@ -183,6 +183,7 @@ impl Sidecar {
             self.life.send_replace(Life::Over);
             end_by(Instant::now() + LAST_WORDS);
         }
+        let _ = self.reload.send(Trigger::End);
         self.decisions.finish(Duration::from_secs(1));
         done
     }

@@ -6,6 +6,7 @@ mod common;
 
 use bytes::Bytes;
 use common::bodies::{accepted, order};
+use common::certificates::Authority;
 use common::frames::{Frames, StreamEnd};
 use common::{Answer, Ask, BOTH, Caller, Http, Setup, Step, World};
 use std::sync::Arc;
@@ -178,6 +179,29 @@ async fn who_has_not_heard_is_taken_and_who_is_answered_is_sent_on() {
     assert_eq!(late.send(Ask::get("/healthz")).await.unwrap().status, 201);
     late.ends().await;
     assert!(world.stop().await);
+}
+
+/// What drains may take its time, but not for a peer that is believed no longer.
+#[tokio::test]
+async fn a_peer_that_is_believed_no_longer_ends_while_others_drain() {
+    let world = World::start().await;
+    world.service.answers(Answer::Silent);
+    let caller = world.caller("checkout");
+    let waiting = tokio::spawn(async move { caller.try_send(Http::H1, Ask::get("/healthz")).await });
+    world.service.sees(1).await;
+    let (address, bundle) = (world.inbound, world.files().join("ca.crt"));
+    let ending = tokio::spawn(world.end());
+    common::within("new callers are refused", async {
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let begin = Instant::now();
+    std::fs::write(bundle, Authority::new().bundle()).unwrap();
+    common::within("the connection is cut", waiting).await.unwrap().unwrap_err();
+    assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+    assert!(ending.await.unwrap().in_time);
 }
 
 /// hyper would wait for the answer to its last PING.

@@ -225,7 +225,6 @@ where
     // What changed since the handshake's snapshot is looked at first.
     trust.mark_changed();
     let mut serving = pin!(serving);
-    let mut reloads = true;
     let mut leaving = Leaving::No;
     let mut check = pin!(sleep_until(Instant::now()));
     loop {
@@ -273,10 +272,8 @@ where
                 check.as_mut().reset(stage.1);
                 Leaving::No
             }
-            changed = trust.changed(), if reloads && !matches!(leaving, Leaving::By(_)) => {
-                reloads = changed.is_ok();
-                // Nobody looks at bundles any more once the process drains, which says nothing of this peer.
-                if !reloads || connection.is_confirmed() { Leaving::No } else { Leaving::By(Instant::now() + LEAVING_TIME_MAX) }
+            changed = trust.changed(), if !matches!(leaving, Leaving::By(_)) => {
+                if changed.is_ok() && connection.is_confirmed() { Leaving::No } else { Leaving::By(Instant::now() + LEAVING_TIME_MAX) }
             }
         };
         if leave.urgency() > leaving.urgency() {
