@@ -99,8 +99,8 @@ spec:
       request: {framing: [Bare], schemas: {subjects: [order]}}
 ";
 
-    /// The findings of a sidecar's files after one of them was replaced: `rule file`.
-    fn check_with(file: &str, text: &str, without_identity: bool) -> Vec<String> {
+    /// The findings of a sidecar's files after some of them were replaced: `rule file`.
+    fn check_with(files: &[(&str, &str)], without_identity: bool) -> Vec<String> {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
         for name in ["policy.d", "schemas"] {
@@ -112,9 +112,7 @@ spec:
         if !without_identity {
             issue(&directory.path().join("certs"));
         }
-        if !file.is_empty() {
-            write(file, text);
-        }
+        files.iter().for_each(|(file, text)| write(file, text));
         let base = format!("{}/", directory.path().display());
         let findings = check(&directory.path().join("avrogate.yaml"), without_identity, SystemTime::now());
         findings.iter().map(|finding| format!("{} {}", finding.rule, finding.file.replace(&base, ""))).collect()
@@ -134,12 +132,18 @@ spec:
     #[test]
     fn all_inputs_are_checked() {
         let check = |file: &str, text: &str, expected: &[&str]| {
-            assert_eq!(check_with(file, text, false), expected, "{file} {text}");
+            assert_eq!(check_with(&[(file, text)], false), expected, "{file} {text}");
         };
         let unjudged = "answers-unjudged policy.d/orders.yaml";
-        check("", "", &[unjudged]);
+        assert_eq!(check_with(&[], false), [unjudged]);
         check("avrogate.yaml", "kind: [", &["yaml-invalid avrogate.yaml"]);
         check("avrogate.yaml", &format!("{BOOTSTRAP}mode: DryRun\n"), &["everything-dry avrogate.yaml", unjudged]);
+        // Broken already; and a directory, which breaks nothing.
+        for glass in ["schemas/order.1.avsc", "schemas"] {
+            let glass_is = format!("{BOOTSTRAP}breakGlass: {glass}\n");
+            check("avrogate.yaml", &glass_is, &[unjudged, &format!("break-glass {glass}")]);
+        }
+        check("avrogate.yaml", &format!("{BOOTSTRAP}breakGlass: none\n"), &[unjudged]);
         check(
             "policy.d/orders.yaml",
             &POLICY.replace("[order]", "[orders]"),
@@ -156,8 +160,18 @@ spec:
     }
 
     #[test]
+    fn a_service_of_h2c_has_no_tunnels() {
+        let h2c = BOOTSTRAP.replace("8080'", "8080', protocol: H2c");
+        let tunnel =
+            POLICY.replace("{framing: [Bare], schemas: {subjects: [order]}}", "{validation: None, upgrade: Allow}");
+        assert_eq!(check_with(&[("policy.d/orders.yaml", &tunnel)], true), [""; 0]);
+        let both = [("avrogate.yaml", &*h2c), ("policy.d/orders.yaml", &*tunnel)];
+        assert_eq!(check_with(&both, true), ["upgrade-over-h2c policy.d"]);
+    }
+
+    #[test]
     fn without_identity_no_certificate_is_read() {
-        assert_eq!(check_with("", "", true), ["answers-unjudged policy.d/orders.yaml"]);
+        assert_eq!(check_with(&[], true), ["answers-unjudged policy.d/orders.yaml"]);
     }
 
     #[test]
