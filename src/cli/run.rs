@@ -16,7 +16,8 @@ Decisions go to the standard output, one JSON line each; the log goes to the sta
 in it: a level, or one for each module, such as `info,avrogate::proxy=debug`; by default `info`.
 
 SIGHUP has it look at policy, schemas and certificates at once; it finds changes by itself within 30 s. SIGTERM and \
-SIGINT let requests finish within `shutdownGracePeriod` (30s by default), and end it.
+SIGINT let requests finish within `shutdownGracePeriod` (30s by default), and end it; after SIGTERM new callers are still \
+taken for `shutdownDelay` (5s), unless the signal comes again.
 
 Example:
   AVROGATE_LOG=debug avrogate run --config /etc/avrogate/avrogate.yaml
