@@ -19,12 +19,14 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Chain, Join};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Streams of one h2 connection at once.
 const STREAMS_MAX: u32 = 100;
@@ -62,15 +64,51 @@ pub(crate) fn run(shared: Arc<Shared>, mut accepted: mpsc::UnboundedReceiver<Acc
 }
 
 /// One connection from its first byte to its last.
+///
+/// What a phase needs lies in a box of its own and goes with it, and so does the stream: an async function keeps room for
+/// all it may ever hold, several times over for what it hands on, and most connections are idle.
 async fn attend(worker: Rc<Worker>, accepted: Accepted) {
     let Accepted { stream, address, slot: _slot } = accepted;
+    let Some(Opened { stream, source, h2 }) = Box::pin(open(&worker, stream, address)).await else { return };
+    tracing::debug!(%address, peer = source.name(), h2, "connection open");
+    let activity = Rc::new(Activity::new(!h2));
+    let connection = Connection { worker: worker.clone(), source, activity, tunnel: RefCell::default() };
+    worker.shared.metrics.connections.inc();
+    worker.shared.metrics.connections_open.inc();
+    match stream {
+        Stream::Tls(stream) => converse(Rc::new(connection), stream, h2).await,
+        Stream::Plaintext(stream) => converse(Rc::new(connection), stream, h2).await,
+    }
+    worker.shared.metrics.connections_open.dec();
+}
+
+/// A connection on which requests may come.
+struct Opened {
+    stream: Stream,
+    source: PeerSource,
+    h2: bool,
+}
+
+enum Stream {
+    Tls(Box<TlsStream<TcpStream>>),
+    Plaintext(Box<Plaintext>),
+}
+
+/// A stream without TLS, and before it what was read to see which HTTP it is.
+type Plaintext = Join<Chain<io::Cursor<Vec<u8>>, OwnedReadHalf>, OwnedWriteHalf>;
+
+/// Sees to all that comes before HTTP. None where it fails; that has been told.
+async fn open(worker: &Worker, stream: std::net::TcpStream, address: SocketAddr) -> Option<Opened> {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
-        Err(error) => return tracing::warn!(%error, "an accepted socket was lost"),
+        Err(error) => {
+            tracing::warn!(%error, "an accepted socket was lost");
+            return None;
+        }
     };
     // Small writes go out at once; a socket that refuses the option still works.
     let _ = stream.set_nodelay(true);
-    // One limit for all that comes before HTTP.
+    // One limit for all of it.
     let by = Instant::now() + worker.limits.handshake_time_max;
     let inbound = worker.shared.inbound;
     if inbound.peer_source == config::PeerSource::ForwardedHeader {
@@ -80,11 +118,11 @@ async fn attend(worker: Rc<Worker>, accepted: Accepted) {
         match timeout_at(by, begins_as_tls(&stream)).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => return in_plaintext(worker, stream, address, PeerSource::nothing(), by).await,
-            Ok(Err(error)) => return refuse_handshake(&worker, address, HandshakeFault::of_io(&error), &error),
-            Err(error) => return refuse_handshake(&worker, address, HandshakeFault::Timeout, &error),
+            Ok(Err(error)) => return refuse_handshake(worker, address, HandshakeFault::of_io(&error), &error),
+            Err(error) => return refuse_handshake(worker, address, HandshakeFault::Timeout, &error),
         }
     }
-    over_tls(worker, stream, address, by).await;
+    over_tls(worker, stream, address, by).await
 }
 
 /// Whether a caller begins with a TLS handshake, as far as its first byte tells; the byte is left to whoever reads next.
@@ -98,32 +136,38 @@ async fn begins_as_tls(stream: &TcpStream) -> io::Result<bool> {
 }
 
 /// A connection over mutual TLS: its certificate says who makes its requests.
-async fn over_tls(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, by: Instant) {
+async fn over_tls(worker: &Worker, stream: TcpStream, address: SocketAddr, by: Instant) -> Option<Opened> {
     let snapshot = worker.snapshot();
     let handshake = TlsAcceptor::from(snapshot.tls.config()).accept(stream).into_fallible();
     let stream = match timeout_at(by, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err((error, stream))) => {
-            refuse_handshake(&worker, address, HandshakeFault::of_io(&error), &error);
-            return let_alert_arrive(stream).await;
+            let refused = refuse_handshake(worker, address, HandshakeFault::of_io(&error), &error);
+            let_alert_arrive(stream).await;
+            return refused;
         }
-        Err(error) => return refuse_handshake(&worker, address, HandshakeFault::Timeout, &error),
+        Err(error) => return refuse_handshake(worker, address, HandshakeFault::Timeout, &error),
     };
     let (_, tls) = stream.get_ref();
     let Some(peer) = snapshot.tls.peer(tls) else {
         let fault = HandshakeFault::Internal;
-        return refuse_handshake(&worker, address, fault, &"the verified leaf cannot be read");
+        return refuse_handshake(worker, address, fault, &"the verified leaf cannot be read");
     };
     worker.shared.metrics.handshake_done(TlsParameters::of(tls));
     let chain = tls.peer_certificates().unwrap_or_default().to_vec();
     let source = PeerSource::certificate(peer, chain, snapshot.svid.id.as_str());
     let h2 = tls.alpn_protocol() == Some(b"h2");
-    drop(snapshot);
-    converse(worker, stream, address, source, h2).await;
+    Some(Opened { stream: Stream::Tls(Box::new(stream)), source, h2 })
 }
 
 /// A connection in plaintext, h1 or h2 with prior knowledge.
-async fn in_plaintext(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, source: PeerSource, by: Instant) {
+async fn in_plaintext(
+    worker: &Worker,
+    stream: TcpStream,
+    address: SocketAddr,
+    source: PeerSource,
+    by: Instant,
+) -> Option<Opened> {
     /// How h2 with prior knowledge begins (RFC 9113, section 3.4). PRI is a method for nothing else.
     const PRIOR_KNOWLEDGE: &[u8] = b"PRI ";
     let (mut incoming, outgoing) = stream.into_split();
@@ -139,12 +183,15 @@ async fn in_plaintext(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr
     };
     let h2 = match timeout_at(by, told_apart).await.map_err(io::Error::from).flatten() {
         Ok(h2) => h2,
-        Err(error) => return tracing::debug!(%address, %error, "connection without a request"),
+        Err(error) => {
+            tracing::debug!(%address, %error, "connection without a request");
+            return None;
+        }
     };
     let said_by = matches!(source, PeerSource::Forwarded(_)).then_some("forwarded_header");
     worker.shared.metrics.plaintext_opened(said_by);
     let stream = tokio::io::join(io::Cursor::new(begin).chain(incoming), outgoing);
-    converse(worker, stream, address, source, h2).await;
+    Some(Opened { stream: Stream::Plaintext(Box::new(stream)), source, h2 })
 }
 
 /// After a failed handshake, reads and drops what the caller has sent. In TLS 1.3 it sends its request before it hears
@@ -160,60 +207,65 @@ async fn let_alert_arrive(mut stream: TcpStream) {
 }
 
 /// Serves requests until the caller, a limit or the end of the process ends the connection.
-async fn converse<S>(worker: Rc<Worker>, stream: S, address: SocketAddr, source: PeerSource, h2: bool)
+async fn converse<S>(connection: Rc<Connection>, stream: S, h2: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    tracing::debug!(%address, peer = source.name(), h2, "connection open");
-    worker.shared.metrics.connections.inc();
-    worker.shared.metrics.connections_open.inc();
-    let limits = worker.limits;
-    let activity = Rc::new(Activity::new(!h2));
-    let connection = Rc::new(Connection { worker, source, activity, tunnel: RefCell::default() });
     let io = TokioIo::new(Watched::new(stream, connection.activity.clone()));
+    if h2 { Box::pin(converse_h2(connection, io)).await } else { Box::pin(converse_h1(connection, io)).await }
+}
+
+async fn converse_h2<S>(connection: Rc<Connection>, io: TokioIo<Watched<S>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let limits = connection.worker.limits;
     let caller = connection.clone();
-    let service = service_fn(move |request| inbound::serve(caller.clone(), request));
-    if h2 {
-        let serving = http2::Builder::new(LocalExecutor)
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS_MAX)
-            .max_header_list_size(u32::try_from(limits.head.bytes_max).unwrap_or(u32::MAX))
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .keep_alive_interval(limits.idle_time_max.min(Duration::from_secs(60)))
-            .serve_connection(io, service);
-        attend_to_the_end(&connection, serving, |serving| serving.graceful_shutdown()).await;
-    } else {
-        let mut builder = http1::Builder::new();
-        // No pipeline_flush: with it, an answer that ends the connection waits for unread bytes, and is lost.
-        builder.max_header_size(limits.head.bytes_max);
-        // Up to its own limit hyper parses fields on the stack; the check of the head sees to a lower one.
-        if limits.head.fields_max > HYPER_FIELDS_MAX {
-            builder.max_headers(limits.head.fields_max);
-        }
-        let mut serving = builder.serve_connection(io, service);
-        let ended = attend_to_the_end(&connection, &mut serving, |serving| {
-            Pin::new(&mut **serving.get_mut()).graceful_shutdown();
-        })
-        .await;
-        // What is left in its place when the connection was cut is told as abandoned.
-        let tunnel = connection.tunnel.take().filter(|_| ended);
-        if let Some(tunnel) = tunnel {
-            let parts = serving.into_parts();
-            let tunnel = async {
-                tunnel.run(parts.io.into_inner(), parts.read_buf).await;
-                Ok::<_, io::Error>(())
-            };
-            attend_to_the_end(&connection, tunnel, |_| {}).await;
-        }
+    let serving = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(u32::try_from(limits.head.bytes_max).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(limits.idle_time_max.min(Duration::from_secs(60)))
+        .serve_connection(io, service_fn(move |request| inbound::serve(caller.clone(), request)));
+    attend_to_the_end(&connection, pin!(serving), |serving| serving.graceful_shutdown()).await;
+}
+
+async fn converse_h1<S>(connection: Rc<Connection>, io: TokioIo<Watched<S>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let limits = connection.worker.limits;
+    let mut builder = http1::Builder::new();
+    // No pipeline_flush: with it, an answer that ends the connection waits for unread bytes, and is lost.
+    builder.max_header_size(limits.head.bytes_max);
+    // Up to its own limit hyper parses fields on the stack; the check of the head sees to a lower one.
+    if limits.head.fields_max > HYPER_FIELDS_MAX {
+        builder.max_headers(limits.head.fields_max);
     }
-    connection.worker.shared.metrics.connections_open.dec();
+    let caller = connection.clone();
+    let mut serving = builder.serve_connection(io, service_fn(move |request| inbound::serve(caller.clone(), request)));
+    let ended = attend_to_the_end(&connection, Pin::new(&mut serving), |serving| serving.graceful_shutdown()).await;
+    // What is left in its place when the connection was cut is told as abandoned.
+    if let Some(tunnel) = connection.tunnel.take().filter(|_| ended) {
+        let parts = serving.into_parts();
+        let mut tunnel = Box::pin(async {
+            tunnel.run(parts.io.into_inner(), parts.read_buf).await;
+            Ok::<_, io::Error>(())
+        });
+        attend_to_the_end(&connection, tunnel.as_mut(), |_| {}).await;
+    }
 }
 
 /// Drives a connection. Lets it finish what has begun and then ends it when it has been idle too long, when the process
 /// drains, and when its peer is not believed any more; cuts it off when a head takes too long.
 /// Says whether it ended by itself.
-async fn attend_to_the_end<C, E>(connection: &Connection, serving: C, shutdown: impl Fn(Pin<&mut C>)) -> bool
+async fn attend_to_the_end<C, E>(
+    connection: &Connection,
+    mut serving: Pin<&mut C>,
+    shutdown: impl Fn(Pin<&mut C>),
+) -> bool
 where
     C: Future<Output = Result<(), E>>,
     E: std::error::Error,
@@ -224,7 +276,6 @@ where
     let mut trust = connection.worker.shared.trust.clone();
     // What changed since the handshake's snapshot is looked at first.
     trust.mark_changed();
-    let mut serving = pin!(serving);
     let mut leaving = Leaving::No;
     let mut check = pin!(sleep_until(Instant::now()));
     loop {
@@ -339,7 +390,13 @@ impl Leaving {
 }
 
 #[cold]
-fn refuse_handshake(worker: &Worker, address: SocketAddr, fault: HandshakeFault, error: &dyn std::fmt::Display) {
+fn refuse_handshake(
+    worker: &Worker,
+    address: SocketAddr,
+    fault: HandshakeFault,
+    error: &dyn std::fmt::Display,
+) -> Option<Opened> {
     worker.shared.metrics.handshake_failed(fault);
     tracing::info!(%address, reason = fault.code(), %error, "TLS handshake failed");
+    None
 }
