@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// Made by [`Schema::parse`]; never changes afterwards. Recursive types refer back to the node that defines them.
 #[derive(Debug, Clone)]
 pub struct Schema {
-    pub(super) nodes: Vec<Node>,
+    pub(super) nodes: Box<[Node]>,
     pub(super) root: NodeId,
     pub(super) sha256: [u8; 32],
     pub(super) source: Arc<str>,
