@@ -101,6 +101,18 @@ async fn a_dry_run_counts_what_enforcing_refuses() {
         world.told(sent).await;
         let ended = world.end().await;
         assert_eq!(would_refuse(&ended), expected);
+        let told = |path: &str| {
+            ended
+                .decisions
+                .iter()
+                .filter(|line| line["route"] == path && line["would_refuse"] == "datum_invalid")
+                .count()
+        };
+        assert_eq!(
+            (told("orders"), told("warn")),
+            (8, 0),
+            "an empty body is judged; what Warn lets pass is not counted"
+        );
         for (reason, count) in &expected {
             let label = format!("reason=\"{reason}\"");
             assert_eq!(ended.metric("avrogate_would_refuse_total", &[&label]), *count as f64, "{reason}");

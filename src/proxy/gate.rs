@@ -106,8 +106,7 @@ where
     }
 
     fn new(inner: B, judge: Option<Judge>, enforced: bool, budget: HeldBytes) -> Self {
-        let ended = inner.is_end_stream() && judge.is_none();
-        Self {
+        let mut gate = Self {
             inner,
             judge,
             enforced,
@@ -115,10 +114,16 @@ where
             held_bytes: 0,
             releasable: 0,
             gone: 0,
-            ended,
+            ended: false,
             budget,
             report: SharedReport::default(),
+        };
+        // Nobody asks for the end of what has ended already.
+        if !enforced && gate.inner.is_end_stream() {
+            // An end that nobody waits for stops nothing.
+            let _ = gate.end();
         }
+        gate
     }
 
     /// What is known of the body, now and later.

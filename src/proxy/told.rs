@@ -207,10 +207,10 @@ impl Telling {
         }
         // A body on a dry route breaks its contract and passes: what enforcing would have said of it comes after what
         // it would have said of the head.
-        if record.mode == Mode::DryRun && record.would_refuse.is_none() {
-            let asked = record.request.verdict.reason();
-            let answered = record.response.verdict.reason().map(|_| Reason::AnswerInvalid);
-            record.would_refuse = asked.or(answered);
+        if record.would_refuse.is_none() {
+            let broken = |side: &Side| side.verdict.reason().filter(|_| side.mode == Mode::DryRun);
+            let answered = broken(&record.response).map(|_| Reason::AnswerInvalid);
+            record.would_refuse = broken(&record.request).or(answered);
         }
         record.phases.total = self.begin.elapsed();
         self.connection.worker.teller.tell(record);
@@ -231,8 +231,9 @@ impl Drop for Telling {
 
 fn mode(met: policy::Mode, contract: Option<&Contract>) -> Mode {
     match (met, contract.map(|contract| contract.on_invalid)) {
+        // What enforcing would let pass is no dry run's to count.
+        (_, Some(OnInvalid::Warn)) => Mode::Warn,
         (policy::Mode::DryRun, _) => Mode::DryRun,
-        (policy::Mode::Enforce, Some(OnInvalid::Warn)) => Mode::Warn,
         (policy::Mode::Enforce, _) => Mode::Enforce,
     }
 }
