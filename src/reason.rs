@@ -114,9 +114,9 @@ reasons! {
     /// The body did not come in time.
     BodyTimeout: "body_timeout", 408, 4, retry, "Body too slow",
         "Send the whole body within the limit.";
-    /// A Content-Encoding that the contract does not list.
+    /// A Content-Encoding that the contract does not list, or that is not what came.
     ContentCodingRefused: "content_coding_refused", 415, 3, final, "Content coding refused",
-        "Send the body without Content-Encoding.";
+        "Send the body without Content-Encoding, or whole in a coding that Accept-Encoding of this answer lists.";
     /// The body does not begin as one of the contract's framings does.
     FramingInvalid: "framing_invalid", 415, 3, final, "Framing not accepted here",
         "Frame the datum as the route's contract says.";

@@ -4,7 +4,7 @@ use super::admin::ExplainQuery;
 use super::snapshot::Snapshot;
 use crate::identity::PeerId;
 use crate::policy::{BodyRule, RequestPath};
-use crate::wire::{Contract, Framing};
+use crate::wire::{Coding, Contract, Framing};
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
@@ -45,9 +45,11 @@ fn contract(now: &Snapshot, contract: &Contract) -> Value {
     json!({
         "framing": framings.map(Framing::word).collect::<Vec<_>>(),
         "schemas": schemas.collect::<Vec<_>>(),
+        "contentCodings": contract.codings.iter().map(Coding::word).collect::<Vec<_>>(),
         "maxBodyBytes": contract.limits.body_bytes_max,
         "maxDepth": contract.limits.datum.depth_max,
         "maxItems": contract.limits.datum.items_max,
+        "maxRatio": contract.limits.ratio_max,
         "onInvalid": format!("{:?}", contract.on_invalid),
     })
 }

@@ -326,13 +326,17 @@ impl Compiler<'_> {
 
     fn request(&mut self, file: &Arc<str>, entry: Option<&Spanned<RequestEntry>>) -> BodyRule {
         let Some(entry) = entry else { return BodyRule::Empty };
-        let RequestEntry { validation, framing, schemas, limits, on_invalid, upgrade: _ } = &entry.value;
+        let RequestEntry { validation, framing, schemas, content_codings, limits, on_invalid, upgrade: _ } =
+            &entry.value;
         match (validation, framing, schemas) {
             (None, Some(framing), Some(schemas)) => {
-                let contract = self.contract(file, framing, schemas, limits.as_ref(), *on_invalid);
+                let codings = content_codings.as_ref();
+                let contract = self.contract(file, framing, schemas, codings, limits.as_ref(), *on_invalid);
                 BodyRule::Contract(contract)
             }
-            (Some(_), None, None) if limits.is_none() && on_invalid.is_none() => BodyRule::Unvalidated,
+            (Some(_), None, None) if content_codings.is_none() && limits.is_none() && on_invalid.is_none() => {
+                BodyRule::Unvalidated
+            }
             (Some(_), ..) => {
                 let message = "`validation: None` stands alone: what is not judged has no contract";
                 self.findings.push(Finding::error("validation-beside-contract", file, entry, message));
@@ -369,9 +373,10 @@ impl Compiler<'_> {
             return (None, None);
         };
         let entry = &entry.value;
-        let response = self.contract(file, &entry.framing, &entry.schemas, entry.limits.as_ref(), entry.on_invalid);
+        let response =
+            self.contract(file, &entry.framing, &entry.schemas, None, entry.limits.as_ref(), entry.on_invalid);
         let errors = entry.errors.as_ref().map(|errors| {
-            self.contract(file, &errors.framing, &errors.schemas, errors.limits.as_ref(), errors.on_invalid)
+            self.contract(file, &errors.framing, &errors.schemas, None, errors.limits.as_ref(), errors.on_invalid)
         });
         (Some(response), errors)
     }

@@ -1,10 +1,10 @@
 //! The contracts of a document's bodies, resolved.
 
 use super::compile::Compiler;
-use super::document::{Framings, Limits, OnInvalid, Selector};
+use super::document::{Codings, Framings, Limits, OnInvalid, Selector};
 use crate::finding::Finding;
 use crate::units::ByteSize;
-use crate::wire::{Contract, ContractLimits, Framing, FramingSet, PublishedSchema, SchemaSet};
+use crate::wire::{Coding, CodingSet, Contract, ContractLimits, Framing, FramingSet, PublishedSchema, SchemaSet};
 use crate::yaml::Spanned;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ impl Compiler<'_> {
         file: &Arc<str>,
         framing: &Framings,
         selector: &Spanned<Selector>,
+        codings: Option<&Codings>,
         limits: Option<&Limits>,
         on_invalid: Option<OnInvalid>,
     ) -> Arc<Contract> {
@@ -41,8 +42,10 @@ impl Compiler<'_> {
         if wanted == [Framing::Confluent] {
             self.without_id(file, selector, &schemas);
         }
-        let limits = self.limits(file, limits);
-        Arc::new(Contract { framings, schemas, limits, on_invalid: on_invalid.map(Into::into).unwrap_or_default() })
+        let codings = self.codings(file, codings);
+        let limits = self.limits(file, limits, codings);
+        let on_invalid = on_invalid.map(Into::into).unwrap_or_default();
+        Arc::new(Contract { framings, schemas, codings, limits, on_invalid })
     }
 
     /// Schemas that no body of a Confluent framing can name.
@@ -58,7 +61,17 @@ impl Compiler<'_> {
         }
     }
 
-    fn limits(&mut self, file: &Arc<str>, limits: Option<&Limits>) -> ContractLimits {
+    fn codings(&mut self, file: &Arc<str>, codings: Option<&Codings>) -> CodingSet {
+        let Some(codings) = codings else { return CodingSet::default() };
+        let taken: Vec<Coding> = codings.value.iter().copied().map(Coding::from).collect();
+        if taken.is_empty() {
+            let finding = Finding::error("codings-empty", file, codings, "expected at least one content coding");
+            self.findings.push(finding.help("leave `contentCodings` out where bodies come without one"));
+        }
+        CodingSet::new(&taken)
+    }
+
+    fn limits(&mut self, file: &Arc<str>, limits: Option<&Limits>, codings: CodingSet) -> ContractLimits {
         let mut all = self.settings.limits;
         if let Some(limits) = limits {
             if let Some(depth) = limits.max_depth.as_ref().filter(|depth| depth.value > DEPTH_MAX) {
@@ -73,6 +86,16 @@ impl Compiler<'_> {
                     let finding = Finding::error("limit-invalid", file, size, message);
                     self.findings.push(finding.help("raise `limits.heldBytes` of the sidecar"));
                 }
+            }
+            if let Some(ratio) = &limits.max_ratio {
+                all.ratio_max = ratio.value;
+                let wrong = match ratio.value {
+                    0 => Some("expected at least 1"),
+                    _ if codings.is_empty() => Some("no body is decoded here: the contract has no `contentCodings`"),
+                    _ => None,
+                };
+                let finding = |message: &str| Finding::error("limit-invalid", file, ratio, message);
+                self.findings.extend(wrong.map(finding));
             }
             all.datum.depth_max = limits.max_depth.as_ref().map_or(all.datum.depth_max, |depth| depth.value);
             all.datum.items_max = limits.max_items.unwrap_or(all.datum.items_max);

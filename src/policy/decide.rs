@@ -58,6 +58,17 @@ pub enum BodyRule {
     Contract(Arc<Contract>),
 }
 
+impl BodyRule {
+    /// The contract, where there is one.
+    #[must_use]
+    pub fn contract(&self) -> Option<&Contract> {
+        match self {
+            Self::Contract(contract) => Some(contract),
+            Self::Empty | Self::Unvalidated => None,
+        }
+    }
+}
+
 /// Whether a peer may use a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {

@@ -185,6 +185,9 @@ pub(super) struct RequestEntry {
     /// The schemas that a body may be of.
     #[serde(default)]
     pub(super) schemas: Option<Spanned<Selector>>,
+    /// The content codings that a body may have; none where this is left out.
+    #[serde(default)]
+    pub(super) content_codings: Option<Codings>,
     /// What a body may cost.
     #[serde(default)]
     pub(super) limits: Option<Limits>,
@@ -242,6 +245,7 @@ pub(super) struct ContractEntry {
 }
 
 pub(super) type Framings = Spanned<Vec<Framing>>;
+pub(super) type Codings = Spanned<Vec<Coding>>;
 
 /// What stands before a datum.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -252,6 +256,20 @@ pub(crate) enum Framing {
     SingleObject,
     /// The datum alone; the contract has one schema and no other framing.
     Bare,
+}
+
+/// Content codings, by their registered names.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Coding {
+    /// One member, RFC 1952.
+    Gzip,
+    /// The zlib format, RFC 1950.
+    Deflate,
+    /// One frame, RFC 8878, in a window of 8 MiB at most.
+    Zstd,
+    /// Brotli, RFC 7932.
+    Br,
 }
 
 /// What becomes of a body that breaks its contract.
@@ -267,7 +285,7 @@ pub(super) enum OnInvalid {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Limits {
-    /// Bytes of a body, prefix included: 1MiB.
+    /// Bytes of a body, prefix included, as it comes and decoded: 1MiB.
     #[serde(default)]
     pub(super) max_body_bytes: Option<Spanned<ByteSize>>,
     /// Records, arrays and maps inside each other.
@@ -276,6 +294,9 @@ pub(super) struct Limits {
     /// Array items and map entries of one datum.
     #[serde(default)]
     pub(super) max_items: Option<u64>,
+    /// How many times as long as what came a decoded body may be; 64 KiB it may always be. 100 unless this says otherwise.
+    #[serde(default)]
+    pub(super) max_ratio: Option<Spanned<u64>>,
 }
 
 /// Which schemas are meant: keys AND, entries within a key OR.
@@ -312,6 +333,17 @@ impl From<Framing> for wire::Framing {
             Framing::Confluent => Self::Confluent,
             Framing::SingleObject => Self::SingleObject,
             Framing::Bare => Self::Bare,
+        }
+    }
+}
+
+impl From<Coding> for wire::Coding {
+    fn from(coding: Coding) -> Self {
+        match coding {
+            Coding::Gzip => Self::Gzip,
+            Coding::Deflate => Self::Deflate,
+            Coding::Zstd => Self::Zstd,
+            Coding::Br => Self::Br,
         }
     }
 }

@@ -114,6 +114,7 @@ fn the_document_of_the_specification() {
     assert_eq!((&*route.name, &*route.document, route.index), ("create-order", "orders", 0));
     assert_eq!((route.mode, route.request_timeout), (Mode::Enforce, Some(Duration::from_secs(5))));
     let BodyRule::Contract(request) = &route.request else { panic!("{:?}", route.request) };
+    assert!(request.codings.is_empty(), "a coding is taken only where the contract says so");
     assert!(request.framings.contains(Framing::Confluent) && request.framings.contains(Framing::SingleObject));
     assert_eq!((request.limits.body_bytes_max, request.limits.datum.bytes_max), (2 << 20, 2 << 20));
     assert_eq!((request.limits.datum.depth_max, request.limits.datum.items_max), (32, 100_000));
@@ -377,6 +378,14 @@ fn every_finding_has_its_place() {
         &takes("{framing: [Confluent], schemas: {subjects: [orders-value]}, limits: {maxDepth: 1025}}"),
         &["10:95: limit-invalid"],
     );
+    let coded = |more: &str| takes(&format!("{{framing: [Confluent], schemas: {{subjects: [orders-value]}}, {more}}}"));
+    check(&coded("contentCodings: [gzip, deflate, zstd, br], limits: {maxRatio: 1}"), &[]);
+    check(&coded("contentCodings: []"), &["10:92: codings-empty"]);
+    check(&coded("contentCodings: [snappy]"), &["10:93: value-unknown"]);
+    check(&coded("contentCodings: [GZIP]"), &["10:93: value-unknown"]);
+    check(&coded("contentCodings: [gzip], limits: {maxRatio: 0}"), &["10:119: limit-invalid"]);
+    check(&coded("limits: {maxRatio: 100}"), &["10:95: limit-invalid"]);
+    check(&takes("{validation: None, contentCodings: [gzip]}"), &["10:16: validation-beside-contract"]);
     check(&takes("{framing: [Confluent], schemas: {subjects: [accepted-value]}}"), &["10:48: schema-nameless"]);
     check(&takes("{framing: [Confluent], schemas: {subjects: [old-value]}}"), &["10:60: schema-retired"]);
     check(&with(""), &["6:13: answers-unjudged"]);

@@ -9,7 +9,7 @@
 
 use super::held::HeldBytes;
 use crate::reason::Reason;
-use crate::wire::{Found, Inspector, Refused};
+use crate::wire::{CodedInspector, Coding, Found, Inspector, Refused};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::cell::RefCell;
@@ -36,6 +36,8 @@ pub(crate) struct Gate<B> {
     held_bytes: u64,
     releasable: u64,
     gone: u64,
+    /// How many bytes its judge holds beside it.
+    judging_bytes: u64,
     ended: bool,
     budget: HeldBytes,
     report: SharedReport,
@@ -46,6 +48,8 @@ pub(crate) struct Gate<B> {
 pub(crate) enum Judge {
     /// Its contract's inspector.
     Contract(Box<Inspector>),
+    /// The same, where the body has a content coding.
+    Coded(Box<CodedInspector>),
     /// Whoever finds a single byte: there must be none.
     Empty,
 }
@@ -114,6 +118,7 @@ where
             held_bytes: 0,
             releasable: 0,
             gone: 0,
+            judging_bytes: 0,
             ended: false,
             budget,
             report: SharedReport::default(),
@@ -186,7 +191,8 @@ where
         }
         self.held.push_back(data);
         self.held_bytes += length;
-        self.release(verdict)
+        self.release(verdict)?;
+        self.account()
     }
 
     fn end(&mut self) -> Result<(), Stopped> {
@@ -194,12 +200,39 @@ where
             return Ok(());
         }
         self.ended = true;
+        // A short coded body is decoded at its end.
+        let begin = matches!(self.judge, Some(Judge::Coded(_))).then(Instant::now);
         let verdict = self.judge(Judge::finish);
         let mut report = self.report.borrow_mut();
         report.ended = true;
-        report.judged |= matches!(self.judge, Some(Judge::Contract(_)));
+        report.judging += begin.map_or(Duration::ZERO, |begin| begin.elapsed());
+        report.judged |= matches!(self.judge, Some(Judge::Contract(_) | Judge::Coded(_)));
         drop(report);
-        self.release(verdict)
+        self.release(verdict)?;
+        self.account()
+    }
+
+    /// Counts what judging holds beside the body. A body that goes on all the same goes on unjudged where there is no
+    /// room to judge it.
+    fn account(&mut self) -> Result<(), Stopped> {
+        let now = self.judge.as_ref().map_or(0, Judge::memory);
+        let before = std::mem::replace(&mut self.judging_bytes, now);
+        if now == before {
+            return Ok(());
+        }
+        self.budget.shrink(before);
+        if self.budget.grow(now) {
+            return Ok(());
+        }
+        self.judging_bytes = 0;
+        if self.enforced {
+            return Err(Stopped::Overload);
+        }
+        self.judge = None;
+        let mut report = self.report.borrow_mut();
+        report.judged = true;
+        report.refused = Some(Refused::new(Reason::Overload, "no memory is left to decode the body".into()));
+        Ok(())
     }
 
     fn judge(&mut self, step: impl FnOnce(&mut Judge) -> Result<u64, Refused>) -> Option<Result<u64, Refused>> {
@@ -280,6 +313,11 @@ where
 }
 
 impl Judge {
+    /// The content coding that it decodes the body by.
+    pub(super) fn coding(&self) -> Option<Coding> {
+        self.found().coding
+    }
+
     /// Takes the next bytes; the answer is the watermark.
     ///
     /// # Errors
@@ -287,6 +325,7 @@ impl Judge {
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<u64, Refused> {
         match self {
             Self::Contract(inspector) => inspector.push(bytes),
+            Self::Coded(inspector) => inspector.push(bytes),
             Self::Empty => Err(Refused::new(Reason::BodyUnexpected, "this route takes no body".into())),
         }
     }
@@ -298,6 +337,7 @@ impl Judge {
     pub(super) fn finish(&mut self) -> Result<u64, Refused> {
         match self {
             Self::Contract(inspector) => inspector.finish(),
+            Self::Coded(inspector) => inspector.finish(),
             Self::Empty => Ok(0),
         }
     }
@@ -305,7 +345,16 @@ impl Judge {
     fn found(&self) -> Found {
         match self {
             Self::Contract(inspector) => inspector.found(),
+            Self::Coded(inspector) => inspector.found(),
             Self::Empty => Found::default(),
+        }
+    }
+
+    /// Bytes that it holds beside the body.
+    fn memory(&self) -> u64 {
+        match self {
+            Self::Coded(inspector) => inspector.memory(),
+            Self::Contract(_) | Self::Empty => 0,
         }
     }
 }
@@ -313,6 +362,12 @@ impl Judge {
 impl From<Inspector> for Judge {
     fn from(inspector: Inspector) -> Self {
         Self::Contract(Box::new(inspector))
+    }
+}
+
+impl From<CodedInspector> for Judge {
+    fn from(inspector: CodedInspector) -> Self {
+        Self::Coded(Box::new(inspector))
     }
 }
 

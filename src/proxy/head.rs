@@ -7,6 +7,7 @@
 use super::refusal::Refusal;
 use crate::policy::RequestPath;
 use crate::reason::Reason;
+use crate::wire::Coding;
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue,
     TRANSFER_ENCODING, UPGRADE,
@@ -184,9 +185,36 @@ fn plain(authority: Authority) -> Result<Authority, Refusal> {
     }
 }
 
-/// Whether the body is coded: any Content-Encoding but a plain `identity`.
+/// How a body is coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coded {
+    /// Not at all: no Content-Encoding, or a plain `identity`.
+    Not,
+    /// By one coding that avrogate knows.
+    By(Coding),
+    /// By another, by several, or by what some would read as several.
+    Otherwise,
+}
+
+/// How a body is coded, by its Content-Encoding. A list is never taken apart: who reads one of its ends alone takes the
+/// body for something else.
+pub(crate) fn coded(headers: &HeaderMap) -> Coded {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+    match (codings.next(), codings.next()) {
+        (None, _) => Coded::Not,
+        (Some(coding), None) if !is_identity(coding) => Coding::from_name(coding).map_or(Coded::Otherwise, Coded::By),
+        _ if is_coded(headers) => Coded::Otherwise,
+        _ => Coded::Not,
+    }
+}
+
+/// Whether a body is coded: any Content-Encoding but a plain `identity`.
 pub(crate) fn is_coded(headers: &HeaderMap) -> bool {
-    headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    headers.get_all(CONTENT_ENCODING).iter().any(|coding| !is_identity(coding.as_bytes()))
+}
+
+fn is_identity(coding: &[u8]) -> bool {
+    coding.eq_ignore_ascii_case(b"identity")
 }
 
 /// Whether the caller speaks gRPC and wants its status there.
@@ -216,6 +244,8 @@ pub(crate) struct Added<'a> {
     pub(crate) identity: &'a [(HeaderName, HeaderValue)],
     /// Its own if the caller sent none.
     pub(crate) request_id: HeaderValue,
+    /// The content coding that the body was decoded by; the service is told this one word, however the caller spelled it.
+    pub(crate) coding: Option<Coding>,
     /// Answers are judged: they must come whole and uncoded.
     pub(crate) judged_answer: bool,
     /// The service speaks h2c, where the host is in the target.
@@ -247,10 +277,14 @@ pub(crate) fn to_service<B>(head: &request::Parts, target: &Target<'_>, added: A
             || is_ours(name)
             || is_nominated(&head.headers, name)
             || matches!(name.as_str(), "host" | "content-length" | "expect" | "x-request-id")
+            || (added.coding.is_some() && name == CONTENT_ENCODING)
             || (added.judged_answer && matches!(name.as_str(), "accept-encoding" | "range" | "if-range"));
         if !dropped {
             headers.append(name.clone(), value.clone());
         }
+    }
+    if let Some(coding) = added.coding {
+        headers.append(CONTENT_ENCODING, HeaderValue::from_static(coding.word()));
     }
     if added.judged_answer {
         headers.append(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

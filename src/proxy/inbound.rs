@@ -12,7 +12,7 @@
 use super::caller::{Caller, NoIdentity};
 use super::connection::Connection;
 use super::gate::{Gate, Judge, Stopped};
-use super::head::{self, Added, Target};
+use super::head::{self, Added, Coded, Target};
 use super::refusal::{BodyFault, Refusal};
 use super::reply::Reply;
 use super::service::{Answer, Unanswered};
@@ -21,7 +21,7 @@ use super::tunnel::{ServiceSide, Tunnel};
 use crate::control::Snapshot;
 use crate::policy::{BodyRule, Decision, Mode, Permit, Route};
 use crate::reason::Reason;
-use crate::wire::{Contract, Inspector, OnInvalid, Refused, Schemas};
+use crate::wire::{CodedInspector, Coding, Contract, Inspector, OnInvalid, Refused, Schemas};
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request, response};
@@ -118,6 +118,7 @@ async fn pass(
     // What they say. Nothing of it reaches the service before the gate's first release.
     // Without a route only a process that runs dry comes here.
     let judge = route.map(|route| judge_request(now, route, mode, &permit, head, told)).transpose()?.flatten();
+    let coding = judge.as_ref().and_then(|(judge, _)| judge.coding());
     let Some(unread) = body.take() else { return Err(End::Gone) };
     let mut gate = request_gate(connection, judge, unread);
     let asked = gate.report();
@@ -125,7 +126,7 @@ async fn pass(
     let released = timeout(limits.body_time_max, gate.first_release()).await;
     if let Err(end) = released
         .map_err(|_| late_body(limits.body_time_max))
-        .and_then(|released| released.map_err(|stopped| stop(now, stopped)))
+        .and_then(|released| released.map_err(|stopped| stop(now, route, stopped)))
     {
         *body = Some(gate.into_inner());
         return Err(end);
@@ -135,7 +136,8 @@ async fn pass(
     let begin = Instant::now();
     let deadline = begin + route.and_then(|route| route.request_timeout).unwrap_or(limits.request_time_max);
     connection.must_be_over_by(deadline);
-    let request = head::to_service(head, &target, added(connection, caller, route, target.upgrade, told), gate);
+    let added = added(connection, caller, route, coding, target.upgrade, told);
+    let request = head::to_service(head, &target, added, gate);
     told.forwards(begin);
     let (mut answer_head, answer) = match forward(connection, permit, request, target.upgrade.is_some(), deadline).await
     {
@@ -239,14 +241,29 @@ pub(super) fn request_judge(
     match &route.request {
         BodyRule::Unvalidated => Ok(None),
         BodyRule::Empty => Ok(Some((Judge::Empty, mode == Mode::Enforce))),
-        BodyRule::Contract(_) if head::is_coded(fields) => {
-            Err(Refusal::new(Reason::ContentCodingRefused, "the body has a Content-Encoding"))
-        }
         BodyRule::Contract(contract) => {
-            let inspector = Inspector::new(contract.clone(), schemas.clone(), permit.schemas().cloned());
-            Ok(Some((inspector.into(), enforced(mode, contract))))
+            let inspector = || Inspector::new(contract.clone(), schemas.clone(), permit.schemas().cloned());
+            let judge = match head::coded(fields) {
+                Coded::Not => inspector().into(),
+                Coded::By(coding) if contract.codings.contains(coding) => {
+                    CodedInspector::new(coding, inspector()).into()
+                }
+                coded => return Err(coding_refused(contract, coded)),
+            };
+            Ok(Some((judge, enforced(mode, contract))))
         }
     }
+}
+
+/// The refusal of a content coding that the contract does not take. A coding of the caller's invention is not repeated.
+fn coding_refused(contract: &Contract, coded: Coded) -> Refusal {
+    let came = match coded {
+        Coded::By(coding) => format!("the content coding {coding}"),
+        Coded::Not | Coded::Otherwise => "a Content-Encoding".to_owned(),
+    };
+    let taken = if contract.codings.is_empty() { "none".to_owned() } else { format!("one of {}", contract.codings) };
+    let detail = format!("the body has {came}; the contract takes {taken}");
+    Refusal { taken: Some(contract.codings), ..Refusal::new(Reason::ContentCodingRefused, detail) }
 }
 
 /// The gate that the request's body goes through.
@@ -267,10 +284,12 @@ fn added<'c>(
     connection: &Connection,
     caller: &'c Caller,
     route: Option<&Route>,
+    coding: Option<Coding>,
     upgrade: Option<&'c HeaderValue>,
     told: &Told,
 ) -> Added<'c> {
     Added {
+        coding,
         identity: &caller.fields,
         request_id: told.request_id(),
         judged_answer: route.is_some_and(|route| route.response.is_some() || route.errors.is_some()),
@@ -365,10 +384,13 @@ fn has_content(method: &Method, status: StatusCode, empty: bool) -> bool {
 }
 
 /// What becomes of a request whose body stopped.
-fn stop(now: &Snapshot, stopped: Stopped) -> End {
+fn stop(now: &Snapshot, route: Option<&Route>, stopped: Stopped) -> End {
     match stopped {
         Stopped::Refused(refused) => {
             let mut refusal = Refusal::new(refused.reason, refused.detail.clone());
+            if refused.reason == Reason::ContentCodingRefused {
+                refusal.taken = route.and_then(|route| route.request.contract()).map(|contract| contract.codings);
+            }
             refusal.body = Some(body_fault(now, refused));
             refusal.into()
         }

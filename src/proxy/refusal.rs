@@ -1,9 +1,9 @@
 //! A refusal as the caller sees it: problem details (RFC 9457) over HTTP, a status over gRPC.
 
 use crate::reason::Reason;
-use crate::wire::Refused;
+use crate::wire::{CodingSet, Refused};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -25,6 +25,8 @@ pub(crate) struct Refusal {
     pub(crate) detail: Box<str>,
     /// The body that broke its contract, where that is the reason.
     pub(crate) body: Option<BodyFault>,
+    /// The content codings that are taken, where the reason is the one that came.
+    pub(crate) taken: Option<CodingSet>,
 }
 
 /// What is known of a body that broke its contract.
@@ -39,7 +41,7 @@ pub(crate) struct BodyFault {
 impl Refusal {
     /// A refusal with the sentence that says what is wrong with this request.
     pub(crate) fn new(reason: Reason, detail: impl Into<Box<str>>) -> Self {
-        Self { reason, detail: detail.into(), body: None }
+        Self { reason, detail: detail.into(), body: None, taken: None }
     }
 
     /// The answer for a caller that speaks plain HTTP.
@@ -84,6 +86,10 @@ impl Refusal {
         let row = self.reason.row();
         headers.insert(REASON, HeaderValue::from_static(row.code));
         headers.insert(RETRYABLE, HeaderValue::from_static(if row.retryable { "true" } else { "false" }));
+        // RFC 9110, section 15.5.16: so that its reader can tell a wrong coding from a wrong content type.
+        if let Some(taken) = self.taken.and_then(|taken| HeaderValue::try_from(taken.to_string()).ok()) {
+            headers.insert(ACCEPT_ENCODING, taken);
+        }
         if row.retryable && matches!(row.status, 429 | 503) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -74,8 +74,7 @@ impl Told {
         record.mode = mode(met, None);
         let Some(route) = route else { return met };
         record.route = Some(route.name.clone());
-        let request = if let policy::BodyRule::Contract(contract) = &route.request { Some(contract) } else { None };
-        record.request.mode = mode(met, request.map(|contract| &**contract));
+        record.request.mode = mode(met, route.request.contract());
         record.response.mode = mode(met, route.response.as_deref());
         met
     }
@@ -240,6 +239,7 @@ fn mode(met: policy::Mode, contract: Option<&Contract>) -> Mode {
 
 fn fill(side: &mut Side, report: &BodyReport, now: &Snapshot) {
     side.bytes = report.bytes;
+    side.coding = report.found.coding;
     side.framing = report.found.framing;
     side.schema = report.found.schema.map(|index| {
         let published = now.schemas.get(index);

@@ -184,6 +184,8 @@ struct Body<'a> {
     bytes: u64,
     result: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    coding: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     framing: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'a str>,
@@ -249,6 +251,7 @@ impl<'a> Body<'a> {
         Self {
             bytes: side.bytes,
             result: side.verdict.word(),
+            coding: side.coding.map(crate::wire::Coding::word),
             framing: side.framing.map(crate::wire::Framing::word),
             subject: schema.map(|schema| &*schema.subject),
             version: schema.map(|schema| schema.version),

@@ -6,7 +6,7 @@
 use crate::avro::Violation;
 use crate::identity::PeerId;
 use crate::reason::Reason;
-use crate::wire::{Framing, Refused};
+use crate::wire::{Coding, Framing, Refused};
 use http::Method;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -102,6 +102,8 @@ pub enum Outcome {
 pub struct Side {
     /// Bytes that came.
     pub bytes: u64,
+    /// The content coding that it was decoded by.
+    pub coding: Option<Coding>,
     /// How it is framed.
     pub framing: Option<Framing>,
     /// The schema that it names.
@@ -216,6 +218,7 @@ pub(super) mod tests {
     pub(in crate::telemetry) fn passed() -> Record {
         let body = |subject: &str, framing| Side {
             bytes: 1024,
+            coding: None,
             framing: Some(framing),
             schema: Some(SchemaName { subject: subject.into(), version: 3, fingerprint: 0x0123_4567_89ab_cdef }),
             verdict: Verdict::Kept,

@@ -1,5 +1,6 @@
 //! What a body must keep to: which framings, which schemas, which limits.
 
+use super::coding::CodingSet;
 use super::framing::FramingSet;
 use super::schemas::SchemaIndex;
 use crate::avro;
@@ -11,6 +12,8 @@ pub struct Contract {
     pub framings: FramingSet,
     /// The schemas it may be of; exactly one where the framing is bare.
     pub schemas: SchemaSet,
+    /// The content codings that it may have.
+    pub codings: CodingSet,
     /// What one body may cost.
     pub limits: ContractLimits,
     /// What becomes of a body that breaks the contract.
@@ -24,8 +27,10 @@ pub struct SchemaSet(Vec<SchemaIndex>);
 /// What one body may cost to receive and to judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContractLimits {
-    /// Bytes of a body, prefix included.
+    /// Bytes of a body, prefix included: as it comes, and decoded.
     pub body_bytes_max: u64,
+    /// How many times as long as what came a decoded body may be.
+    pub ratio_max: u64,
     /// What a datum may cost to judge.
     pub datum: avro::Limits,
 }
@@ -42,7 +47,7 @@ pub enum OnInvalid {
 
 impl Default for ContractLimits {
     fn default() -> Self {
-        Self { body_bytes_max: 1 << 20, datum: avro::Limits::default() }
+        Self { body_bytes_max: 1 << 20, ratio_max: 100, datum: avro::Limits::default() }
     }
 }
 

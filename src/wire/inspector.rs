@@ -4,7 +4,8 @@
 //! checked and may reach the receiver. A body of one datum is released at its end, all at once: a bad one never reaches
 //! anybody. A framing of many messages releases each when it is whole and valid; the gate does not know the difference.
 
-use super::contract::{Contract, SchemaSet};
+use super::coding::Coding;
+use super::contract::{Contract, ContractLimits, SchemaSet};
 use super::framing::Framing;
 use super::schemas::{SchemaIndex, Schemas};
 use crate::avro::{Fault, FieldPath, Limits, Step, Validator, Violation};
@@ -26,6 +27,8 @@ pub struct Inspector {
 /// What an inspector has learned of a body so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Found {
+    /// The content coding that it came in.
+    pub coding: Option<Coding>,
     /// How it is framed.
     pub framing: Option<Framing>,
     /// The schema it names.
@@ -141,6 +144,12 @@ impl Inspector {
     #[must_use]
     pub fn found(&self) -> Found {
         self.found
+    }
+
+    /// What the contract lets a body cost.
+    #[must_use]
+    pub(super) fn limits(&self) -> &ContractLimits {
+        &self.contract.limits
     }
 
     /// Bytes pushed so far.
@@ -267,7 +276,8 @@ impl Refused {
 mod tests {
     use super::*;
     use crate::avro::{Program, Schema};
-    use crate::wire::contract::{ContractLimits, OnInvalid};
+    use crate::wire::coding::CodingSet;
+    use crate::wire::contract::OnInvalid;
     use crate::wire::framing::FramingSet;
     use crate::wire::schemas::{Lifecycle, PublishedSchema};
 
@@ -321,6 +331,7 @@ mod tests {
             let contract = Contract {
                 framings: FramingSet::new(self.framings).expect("framings that go together"),
                 schemas: set(schemas, self.accepted),
+                codings: CodingSet::default(),
                 limits: ContractLimits { body_bytes_max: self.bytes_max, ..ContractLimits::default() },
                 on_invalid: OnInvalid::Reject,
             };

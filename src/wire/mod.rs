@@ -3,11 +3,15 @@
 
 #![warn(clippy::indexing_slicing)]
 
+pub mod coded;
+pub mod coding;
 pub mod contract;
 pub mod framing;
 pub mod inspector;
 pub mod schemas;
 
+pub use coded::CodedInspector;
+pub use coding::{Coding, CodingSet};
 pub use contract::{Contract, ContractLimits, OnInvalid, SchemaSet};
 pub use framing::{Framing, FramingSet};
 pub use inspector::{Found, Inspector, Refused};

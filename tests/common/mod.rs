@@ -15,6 +15,7 @@
 pub(crate) mod bodies;
 pub(crate) mod caller;
 pub(crate) mod certificates;
+pub(crate) mod coded;
 pub(crate) mod frames;
 pub(crate) mod raw;
 pub(crate) mod service;

@@ -6,8 +6,8 @@ use crate::finding::Finding;
 use crate::registry::{self, Programs};
 use crate::wire::schemas::Lifecycle;
 use crate::wire::{
-    Contract, ContractLimits, Found, Framing, FramingSet, Inspector, OnInvalid, PublishedSchema, Refused, SchemaIndex,
-    Schemas,
+    CodingSet, Contract, ContractLimits, Found, Framing, FramingSet, Inspector, OnInvalid, PublishedSchema, Refused,
+    SchemaIndex, Schemas,
 };
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -65,7 +65,8 @@ impl Judge {
         let contract = Contract {
             framings,
             schemas: accepted.into_iter().collect(),
-            limits: ContractLimits { body_bytes_max: args.max_bytes, datum },
+            codings: CodingSet::default(),
+            limits: ContractLimits { body_bytes_max: args.max_bytes, datum, ..ContractLimits::default() },
             on_invalid: OnInvalid::Reject,
         };
         let shown = args.print.then(|| schemas.iter().map(|(index, _)| (index, OnceCell::new())).collect());
