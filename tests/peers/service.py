@@ -4,13 +4,24 @@ It writes down of each request what it saw: `begun` as soon as the head is there
 are, and that it could not read them where fastavro cannot.
 """
 
+import gzip
 import io
 import threading
+import zlib
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import brotli
 import orders
+import zstandard
 
+# How it undoes a content coding: with the libraries that others use.
+DECODED = {
+    "gzip": gzip.decompress,
+    "deflate": zlib.decompress,
+    "zstd": lambda body: zstandard.ZstdDecompressor().decompressobj().decompress(body),
+    "br": brotli.decompress,
+}
 # For this customer the service answers with half of what its contract asks.
 UNLUCKY = "s3cr3t-mallory"
 # For this one it hangs up without an answer.
@@ -64,7 +75,8 @@ class Service:
                 body = self.body()
                 seen.what = f"whole {len(body)}"
                 try:
-                    order = orders.read(body)
+                    coding = seen.headers.get("content-encoding")
+                    order = orders.read(DECODED[coding](body) if coding else body)
                 except Exception as error:  # whatever fastavro finds, it is the end of this service's understanding
                     seen.what = f"unreadable {len(body)}: {error!r}"
                     return self.answer(500, b"", "application/avro")

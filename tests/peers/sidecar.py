@@ -75,9 +75,9 @@ class Sidecar:
         self.url = f"https://localhost:{self.port}"
 
     @staticmethod
-    def before(service_port, binary, certificates, directory, inbound="", more=""):
-        """A sidecar before the service at this port, with the policy and the schemas of deploy/example; perhaps with more
-        keys of `inbound` and more lines."""
+    def before(service_port, binary, certificates, directory, inbound="", more="", policy=EXAMPLE / "policy.d"):
+        """A sidecar before the service at this port, with the schemas of deploy/example and its policy, or another; perhaps
+        with more keys of `inbound` and more lines."""
         config = directory / "avrogate.yaml"
         config.write_text(
             f"""\
@@ -90,7 +90,7 @@ identity:
   certificate: {certificates}/shop-orders.crt
   key: {certificates}/shop-orders.key
   trustBundles: {{cluster.local: {certificates}/ca.crt}}
-policy: {EXAMPLE}/policy.d
+policy: {policy}
 schemas: {{directory: {EXAMPLE}/schemas}}
 admin: {{listen: "127.0.0.1:0"}}
 decisions: {{passes: 100%}}
