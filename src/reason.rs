@@ -15,6 +15,8 @@ pub struct Row {
     pub grpc_status: u8,
     /// Whether the same call may be sent again: true only where the service cannot have acted and time may help.
     pub retryable: bool,
+    /// What has happened, for the documentation.
+    pub meaning: &'static str,
     /// The `title` of the answer.
     pub title: &'static str,
     /// What the one who reads the answer can do.
@@ -42,6 +44,7 @@ macro_rules! reasons {
                         status: $status,
                         grpc_status: $grpc,
                         retryable: reasons!(@$retryable),
+                        meaning: concat!($($doc),*).trim_ascii(),
                         title: $title,
                         remedy: $remedy,
                     },)*
@@ -78,7 +81,7 @@ reasons! {
     /// CONNECT, TRACE or a method that is no method.
     MethodRefused: "method_refused", 501, 12, final, "Method refused",
         "CONNECT and TRACE are refused on every route.";
-    /// Upgrade, h2c, WebSocket.
+    /// An Upgrade, to websocket or h2c say, that the route does not let pass.
     UpgradeRefused: "upgrade_refused", 501, 12, final, "Upgrade refused",
         "Nothing unvalidated may tunnel, but where a route says `upgrade: Allow`: send plain requests.";
     /// A Transfer-Encoding other than one final `chunked`.
@@ -147,10 +150,10 @@ reasons! {
     /// The service did not answer in time; it may have acted.
     ServiceTimeout: "service_timeout", 504, 4, final, "Service timed out",
         "The service may have acted: retry only what is idempotent.";
-    /// A limit of the process is reached.
+    /// More bytes wait for their verdict than the process may hold.
     Overload: "overload", 503, 14, retry, "Overload",
         "Send again after Retry-After.";
-    /// The sidecar is going away.
+    /// The sidecar ended before the request did.
     Draining: "draining", 503, 14, retry, "Draining",
         "Send again on a new connection.";
     /// The caller hung up before its answer.

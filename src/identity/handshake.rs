@@ -42,6 +42,33 @@ pub struct TlsParameters {
 }
 
 impl HandshakeFault {
+    /// Every fault, in the order of the documentation.
+    pub const ALL: [Self; 23] = [
+        Self::Chain(ChainFault::Missing),
+        Self::Chain(ChainFault::TooLong),
+        Self::Chain(ChainFault::Malformed),
+        Self::Chain(ChainFault::Expired),
+        Self::Chain(ChainFault::NotYetValid),
+        Self::Chain(ChainFault::IssuerUnknown),
+        Self::Chain(ChainFault::SignatureInvalid),
+        Self::Chain(ChainFault::Revoked),
+        Self::Chain(ChainFault::RevocationUnknown),
+        Self::Chain(ChainFault::PurposeRefused),
+        Self::Chain(ChainFault::LeafSigns),
+        Self::Chain(ChainFault::IssuerMayNotSign),
+        Self::Chain(ChainFault::ConstraintBroken),
+        Self::PeerUnexpected,
+        Self::NotTls,
+        Self::VersionRefused,
+        Self::ParametersRefused,
+        Self::AlpnRefused,
+        Self::AlertReceived,
+        Self::PeerMisbehaved,
+        Self::HungUp,
+        Self::Timeout,
+        Self::Internal,
+    ];
+
     /// What an error of rustls means.
     #[must_use]
     pub fn of(error: &Error) -> Self {
