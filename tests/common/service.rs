@@ -65,6 +65,8 @@ pub(crate) enum Answer {
     Tunnel(&'static str),
     /// Exactly these bytes, over h1; then the connection ends, or waits for the next request.
     Raw { bytes: Vec<u8>, close: bool },
+    /// As this says of the request.
+    Chosen(fn(&Seen) -> Self),
 }
 
 struct Log {
@@ -222,7 +224,13 @@ impl Log {
 
     /// What it is to answer to the request, once it is time to.
     async fn answer(&self, at: usize) -> Answer {
-        let answer = self.state.lock().unwrap().answer.clone();
+        let answer = {
+            let state = self.state.lock().unwrap();
+            match &state.answer {
+                Answer::Chosen(choose) => choose(&state.seen[at]),
+                answer => answer.clone(),
+            }
+        };
         let answer = match answer {
             Answer::Held(answer) => {
                 self.go_on.notified().await;
@@ -374,7 +382,7 @@ impl H1 {
                 }
             }
             Answer::HangsUp => return None,
-            Answer::Silent | Answer::Held(_) | Answer::Echo => {
+            Answer::Silent | Answer::Held(_) | Answer::Echo | Answer::Chosen(_) => {
                 while self.read().await.is_some() {}
                 return None;
             }
@@ -446,7 +454,7 @@ async fn answer_h2(
             Body::of(vec![Step::Data(body), Step::Wait(when), Step::Break])
         }
         Answer::HangsUp => return Err("hangs up"),
-        Answer::Silent | Answer::Held(_) | Answer::Echo => {
+        Answer::Silent | Answer::Held(_) | Answer::Echo | Answer::Chosen(_) => {
             tokio::time::sleep(DEADLINE * 2).await;
             return Err("silent");
         }
