@@ -286,7 +286,7 @@ impl Compiler<'_> {
             (Action::Allow, BodyRule::Contract(contract)) => contract,
         };
         let (selected, findings) = self.catalogue.select(file, selector);
-        let resolved = findings.is_empty();
+        let resolved = !findings.iter().any(Finding::is_error);
         self.findings.extend(findings);
         let both: SchemaSet =
             selected.as_slice().iter().copied().filter(|one| contract.schemas.contains(*one)).collect();

@@ -273,6 +273,7 @@ fn every_finding_has_its_place() {
     let matches = "matches: [{method: GET, path: {type: Exact, value: /a}}]";
     let allow = "authorization: [{name: x, action: Allow, from: [{anyone: true}]}]";
     let with = |line: &str| format!("{matches}\n{allow}\n{line}");
+    let response = "{framing: [Bare], schemas: {subjects: [accepted-value]}}";
     let rule = |rule: &str| format!("{matches}\nauthorization:\n  - {rule}\nrequest: {{validation: None}}");
 
     // Shape.
@@ -343,11 +344,18 @@ fn every_finding_has_its_place() {
         &["9:69: rule-schemas"],
     );
     check(&rule("{name: x, action: Deny, from: [{anyone: true}]}"), &["6:13: route-closed"]);
+    let sends = |subject: &str| {
+        let rule = format!("{{name: x, action: Allow, from: [{{anyone: true}}], schemas: {{subjects: [{subject}]}}}}");
+        let request = "{framing: [Confluent], schemas: {subjects: [orders-value]}}";
+        format!("{matches}\nauthorization: [{rule}]\nresponse: {response}\nrequest: {request}")
+    };
+    check(&sends("orders-value"), &[]);
+    check(&sends("refunds-value"), &["8:81: rule-schemas"]);
+    check(&sends("old-value"), &["8:81: rule-schemas"]);
+    check(&sends("nothing"), &["8:93: subject-unknown"]);
 
     // Contracts.
-    let takes = |contract: &str| {
-        with(&format!("response: {{framing: [Bare], schemas: {{subjects: [accepted-value]}}}}\nrequest: {contract}"))
-    };
+    let takes = |contract: &str| with(&format!("response: {response}\nrequest: {contract}"));
     check(&takes("{framing: [Bare], schemas: {subjects: [accepted-value]}}"), &[]);
     check(&takes("{framing: [], schemas: {subjects: [orders-value]}}"), &["10:26: framing-invalid"]);
     check(&takes("{framing: [Bare, Confluent], schemas: {subjects: [accepted-value]}}"), &["10:26: framing-invalid"]);
