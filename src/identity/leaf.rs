@@ -85,10 +85,7 @@ fn identity(leaf: &X509Certificate<'_>) -> Result<PeerId, Reason> {
     match (uris.as_slice(), dns.as_slice()) {
         ([uri], _) => uri.parse().map(PeerId::Spiffe).map_err(|_| Reason::IdentityInvalid),
         ([], [name]) => name.parse().map(PeerId::Linkerd).map_err(|_| Reason::IdentityMissing),
-        ([], []) => Err(Reason::IdentityMissing),
-        ([], several) if several.iter().all(|name| name.parse::<LinkerdName>().is_err()) => {
-            Err(Reason::IdentityMissing)
-        }
+        ([], names) if names.iter().all(|name| name.parse::<LinkerdName>().is_err()) => Err(Reason::IdentityMissing),
         _ => Err(Reason::IdentityInvalid),
     }
 }

@@ -74,7 +74,7 @@ pub enum PeerPattern {
 }
 
 /// The text of a pattern that has at least one `*`.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Wild {
     text: Arc<str>,
     /// The trust domain's first byte and the one behind its last.
@@ -129,12 +129,6 @@ impl SpiffeId {
     #[must_use]
     pub fn trust_domain(&self) -> &str {
         self.text.get(SCHEME.len()..self.domain_end).unwrap_or_default()
-    }
-
-    /// The path, from its first slash.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        self.text.get(self.domain_end..).unwrap_or_default()
     }
 
     /// The whole URI.
@@ -390,13 +384,7 @@ macro_rules! debug_as_written {
 }
 
 shown_as_written!(PeerId, SpiffeId, LinkerdName, TrustDomain, PeerPattern);
-debug_as_written!(SpiffeId, LinkerdName, TrustDomain, Wild);
-
-impl Wild {
-    fn as_str(&self) -> &str {
-        &self.text
-    }
-}
+debug_as_written!(SpiffeId, LinkerdName, TrustDomain);
 
 #[cfg(test)]
 mod tests {

@@ -388,11 +388,9 @@ fn unreachable(file: &Arc<str>, route: &RouteEntry, rules: &[Rule]) -> Option<Fi
         |rule: &&Rule| rule.action == Action::Deny && rule.from.iter().any(|source| matches!(source, Source::Anyone));
     let allows = rules.iter().any(|rule| rule.action == Action::Allow);
     let message = match rules.iter().find(denies_all) {
-        Some(deny) if allows => {
-            format!("nobody may use `{}`: the rule `{}` denies everyone", route.name.value, deny.name)
-        }
-        _ if !allows => format!("nobody may use `{}`: no rule allows anyone", route.name.value),
-        _ => return None,
+        Some(deny) => format!("nobody may use `{}`: the rule `{}` denies everyone", route.name.value, deny.name),
+        None if allows => return None,
+        None => format!("nobody may use `{}`: no rule allows anyone", route.name.value),
     };
     Some(Finding::warning("route-closed", file, &route.name, message))
 }

@@ -101,7 +101,6 @@ impl Compiler<'_> {
             all.datum.items_max = limits.max_items.unwrap_or(all.datum.items_max);
         }
         all.body_bytes_max = all.body_bytes_max.min(self.settings.held_bytes_max);
-        all.datum.bytes_max = all.body_bytes_max;
         all
     }
 }

@@ -225,7 +225,7 @@ impl fmt::Display for Explanation {
             (Some(rule), _) => writeln!(f, " by the rule {rule}")?,
             (None, Some(reason)) => {
                 let detail = self.detail.as_deref();
-                writeln!(f, ": {}", detail.unwrap_or_else(|| sentence(reason, self.from.is_some())))?;
+                writeln!(f, ": {}", detail.unwrap_or_else(|| sentence(reason)))?;
             }
             (None, None) => writeln!(f)?,
         }
@@ -251,9 +251,9 @@ impl fmt::Display for Explanation {
     }
 }
 
-fn sentence(reason: &str, identified: bool) -> &str {
+fn sentence(reason: &str) -> &str {
     match Reason::from_code(reason) {
-        Some(Reason::PolicyDenied) if identified => "no rule allows the caller",
+        Some(Reason::PolicyDenied) => "no rule allows the caller",
         Some(Reason::RouteUnknown) => "no route matches",
         Some(reason) => reason.row().title,
         None => reason,

@@ -152,12 +152,6 @@ impl Inspector {
         &self.contract.limits
     }
 
-    /// Bytes pushed so far.
-    #[must_use]
-    pub fn received(&self) -> u64 {
-        self.received
-    }
-
     /// Takes what belongs to the prefix, and begins the datum once the schema is known. What is left is the datum's.
     fn take_prefix<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Refused> {
         if self.contract.framings.is_bare() {
@@ -328,11 +322,13 @@ mod tests {
 
     impl Case<'_> {
         fn inspector(&self, schemas: &Arc<Schemas>) -> Inspector {
+            // The body's limit alone bounds the bytes of its datum.
+            let datum = Limits { bytes_max: 0, ..Limits::default() };
             let contract = Contract {
                 framings: FramingSet::new(self.framings).expect("framings that go together"),
                 schemas: set(schemas, self.accepted),
                 codings: CodingSet::default(),
-                limits: ContractLimits { body_bytes_max: self.bytes_max, ..ContractLimits::default() },
+                limits: ContractLimits { body_bytes_max: self.bytes_max, datum, ..ContractLimits::default() },
                 on_invalid: OnInvalid::Reject,
             };
             let sendable = self.sendable.map(|subjects| Arc::new(set(schemas, subjects)));
