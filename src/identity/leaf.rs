@@ -96,3 +96,47 @@ fn printable(subject: &X509Name<'_>) -> Box<str> {
     let printable = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
     line.chars().take(SUBJECT_CHARS_MAX).map(printable).collect::<String>().into_boxed_str()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::dev::tests::{ca, leaf_params};
+    use rcgen::{CertificateParams, CustomExtension, DnType, KeyPair};
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
+    fn leaf(change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+        let mut params = leaf_params(vec![]);
+        change(&mut params);
+        let pem = ca("cluster.local").sign(&params, &KeyPair::generate().unwrap()).unwrap();
+        Leaf::parse(&CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_subject_is_one_short_line_of_printable_ascii() {
+        let check = |name: &str, wanted: &str| {
+            let leaf = leaf(|params| params.distinguished_name.push(DnType::CommonName, name));
+            assert_eq!(&*leaf.subject, wanted);
+        };
+        check("a b~", "CN=a b~");
+        check("a\r\n\t\u{7f}\u{e4}b", "CN=a?????b");
+        check(&"x".repeat(300), &format!("CN={}", "x".repeat(SUBJECT_CHARS_MAX - 3)));
+    }
+
+    /// rcgen writes no URI that is no text, so these names are DER by hand.
+    #[test]
+    fn a_uri_that_is_no_text_is_no_identity_and_spoils_the_one_beside_it() {
+        const URI: u8 = 0x86;
+        let check = |uris: &[&[u8]], wanted: Result<&str, Reason>| {
+            let der = |tag: u8, bytes: &[u8]| [&[tag, u8::try_from(bytes.len()).unwrap()], bytes].concat();
+            let names = uris.iter().flat_map(|uri| der(URI, uri)).collect::<Vec<_>>();
+            let names = CustomExtension::from_oid_content(&[2, 5, 29, 17], der(0x30, &names));
+            let leaf = leaf(|params| params.custom_extensions.push(names));
+            assert_eq!(leaf.id.as_ref().map(PeerId::as_str), wanted.as_ref().copied(), "{uris:?}");
+        };
+        let id = b"spiffe://td/a";
+        check(&[id], Ok("spiffe://td/a"));
+        check(&[b"spiffe://td/\xff"], Err(Reason::IdentityInvalid));
+        check(&[id, b"\xff"], Err(Reason::IdentityInvalid));
+    }
+}

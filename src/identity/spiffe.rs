@@ -473,6 +473,8 @@ mod tests {
             let pattern: PeerPattern = pattern.parse().unwrap();
             assert_eq!(pattern.matches(&peer.parse().unwrap()), expected, "{pattern} {peer}");
         };
+        check("spiffe://td/a", "spiffe://td/a", true);
+        check("spiffe://td/a", "spiffe://td/b", false);
         let sandbox = "spiffe://cluster.local/ns/sandbox/sa/*";
         check(sandbox, "spiffe://cluster.local/ns/sandbox/sa/x", true);
         check(sandbox, "spiffe://cluster.local/ns/sandbox/sa/x/y", false);

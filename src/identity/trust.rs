@@ -344,12 +344,15 @@ mod tests {
         let leaf = CertificateDer::from_pem_slice(leaf.as_bytes()).unwrap();
         let bundles = TrustBundles::from_pem(&[(cluster_local(), &ca.certificate_pem)], &[]).unwrap();
         let verify = |now| bundles.verify(std::slice::from_ref(&leaf), Role::Client, now);
-        let day = Duration::from_secs(24 * 3600);
+        let anchor = CertificateDer::from_pem_slice(ca.certificate_pem.as_bytes()).unwrap();
+        let Leaf { not_before, not_after, .. } = Leaf::parse(&anchor).unwrap();
+        let second = Duration::from_secs(1);
         let now = SystemTime::now();
         assert_eq!(verify(now), Ok(()));
-        assert_eq!(verify(now - day), Err(ChainFault::NotYetValid));
-        assert_eq!(verify(now + 365 * 9 * day), Ok(()));
-        assert_eq!(verify(now + 365 * 11 * day), Err(ChainFault::Expired));
+        assert_eq!(verify(not_before - second), Err(ChainFault::NotYetValid));
+        assert_eq!(verify(not_before), Ok(()));
+        assert_eq!(verify(not_after), Ok(()));
+        assert_eq!(verify(not_after + second), Err(ChainFault::Expired));
         assert_eq!(bundles.verify(&[], Role::Client, now), Err(ChainFault::Missing));
         assert_eq!(bundles.verify(&[b"junk".to_vec().into()], Role::Client, now), Err(ChainFault::Malformed));
     }

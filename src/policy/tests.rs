@@ -241,6 +241,20 @@ fn no_body_may_be_larger_than_what_the_process_holds() {
     assert!(findings[0].to_string().starts_with("a.yaml:26:32: error[limit-invalid]"), "{findings:?}");
 }
 
+#[test]
+fn an_explanation_names_the_match_that_leads_to_the_route() {
+    let policy = compiled(&[&around(
+        "matches:\n  - {method: GET, path: {type: Exact, value: /a}}\n  - {method: PUT, path: {type: Exact, value: /a}}\n  - {method: GET, path: {type: Exact, value: /longer}}\n  - {path: {type: Prefix, value: /}}\nauthorization: []",
+    )]);
+    let check = |method: &str, path: &str, matched: &str| {
+        let explained = policy.explain(None, method, &RequestPath::parse(path).unwrap());
+        assert_eq!(explained.route.unwrap().matched, matched, "{method} {path}");
+    };
+    check("GET", "/a", "GET Exact /a");
+    check("PUT", "/a", "PUT Exact /a");
+    check("PUT", "/longer", "any method Prefix /");
+}
+
 /// A document with one route whose lines are these, from line 6.
 fn around(route: &str) -> String {
     let lines: Vec<_> = route.trim_matches('\n').lines().map(|line| format!("      {line}\n")).collect();
@@ -314,6 +328,8 @@ fn every_finding_has_its_place() {
     check(&on("{path: {type: Template, value: /a}}"), &["7:48: path-invalid"]);
     check(&on("{path: {type: Template, value: '/a{b}'}}"), &["7:48: path-invalid"]);
     check(&on("{path: {type: Template, value: '/{}'}}"), &["7:48: path-invalid"]);
+    check(&on("{path: {type: Template, value: '/{a-b}'}}"), &["7:48: path-invalid"]);
+    check(&on("{path: {type: Template, value: '/{a_b}'}}"), &[]);
     check(&on("{path: {type: Prefix, value: /a/}}"), &["7:46: path-invalid"]);
     check(&on("{path: {type: Prefix, value: /}}"), &[]);
     check(
@@ -344,6 +360,10 @@ fn every_finding_has_its_place() {
         &["9:69: rule-schemas"],
     );
     check(&rule("{name: x, action: Deny, from: [{anyone: true}]}"), &["6:13: route-closed"]);
+    check(
+        &rule("{name: x, action: Deny, from: [{anyone: true}]}\n  - {name: y, action: Allow, from: [{anyone: true}]}"),
+        &["6:13: route-closed"],
+    );
     let sends = |subject: &str| {
         let rule = format!("{{name: x, action: Allow, from: [{{anyone: true}}], schemas: {{subjects: [{subject}]}}}}");
         let request = "{framing: [Confluent], schemas: {subjects: [orders-value]}}";
@@ -381,7 +401,10 @@ fn every_finding_has_its_place() {
     );
     check(&takes("{framing: [Confluent], schemas: {subjects: [orders-value], versions: ['1', '>=3,<4']}}"), &[]);
     check(&takes("{framing: [Confluent]}"), &["10:16: contract-incomplete"]);
-    check(&takes("{validation: None, framing: [Confluent]}"), &["10:16: validation-beside-contract"]);
+    for beside in ["framing: [Confluent]", "limits: {maxDepth: 1}", "onInvalid: Warn"] {
+        check(&takes(&format!("{{validation: None, {beside}}}")), &["10:16: validation-beside-contract"]);
+    }
+    check(&takes("{framing: [Confluent], schemas: {subjects: [orders-value]}, limits: {maxDepth: 1024}}"), &[]);
     check(
         &takes("{framing: [Confluent], schemas: {subjects: [orders-value]}, limits: {maxDepth: 1025}}"),
         &["10:95: limit-invalid"],
@@ -411,6 +434,12 @@ fn findings_between_documents() {
     assert_eq!(found(&[&one, "kind: TrafficPolicy\n"]), ["b.yaml:1:1: key-missing"]);
     let unused = one.replace("  routes:", "  identities: {all: ['spiffe://td/*'], none: []}\n  routes:");
     assert_eq!(found(&[&unused]), ["a.yaml:5:46: set-empty"]);
+    let unused = unused.replace(", none: []", "");
+    let set_unused = |text: &str| found(&[text]).iter().any(|finding| finding.ends_with("set-unused"));
+    assert!(set_unused(&unused));
+    assert!(!set_unused(
+        &unused.replace("authorization: []", "authorization: [{name: x, action: Deny, from: [{set: all}]}]")
+    ));
 }
 
 #[test]
