@@ -383,3 +383,135 @@ impl fmt::Display for Stopped {
 }
 
 impl Error for Stopped {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::held::HeldLedger;
+    use super::*;
+    use crate::avro::{Program, Schema};
+    use crate::wire::{CodingSet, Contract, ContractLimits, FramingSet, OnInvalid, PublishedSchema, Schemas};
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    /// A body whose frames are at hand, and which then ends or does not.
+    struct Frames {
+        coming: VecDeque<Bytes>,
+        ends: bool,
+    }
+
+    impl Body for Frames {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            match self.coming.pop_front() {
+                Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                None if self.ends => Poll::Ready(None),
+                None => Poll::Pending,
+            }
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.ends && self.coming.is_empty()
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            let length = self.coming.iter().map(|frame| frame.len() as u64).sum();
+            if self.ends { SizeHint::with_exact(length) } else { SizeHint::default() }
+        }
+    }
+
+    fn frames(coming: &[&'static [u8]], ends: bool) -> Frames {
+        Frames { coming: coming.iter().map(|frame| Bytes::from_static(frame)).collect(), ends }
+    }
+
+    /// Wants one bare string.
+    fn judge() -> Judge {
+        let schema = Arc::new(Schema::parse(r#""string""#).unwrap());
+        let schemas = Schemas::new(vec![PublishedSchema {
+            subject: "greeting".into(),
+            version: 1,
+            ids: vec![],
+            owner: None,
+            lifecycle: crate::wire::schemas::Lifecycle::default(),
+            program: Arc::new(Program::compile(&schema)),
+            fingerprint: schema.fingerprint(),
+            fingerprint_rust: schema.fingerprint_rust(),
+            schema,
+        }])
+        .unwrap();
+        let contract = Contract {
+            framings: FramingSet::BARE,
+            schemas: schemas.iter().map(|(index, _)| index).collect(),
+            codings: CodingSet::default(),
+            limits: ContractLimits::default(),
+            on_invalid: OnInvalid::Reject,
+        };
+        Inspector::new(Arc::new(contract), Arc::new(schemas), None).into()
+    }
+
+    /// The next bytes that come out; none where the body waits, has ended or stops.
+    fn next(gate: &mut Gate<Frames>) -> Poll<Option<Result<Bytes, String>>> {
+        let frame = Pin::new(gate).poll_frame(&mut Context::from_waker(Waker::noop()));
+        frame.map_ok(|frame| frame.into_data().unwrap()).map_err(|stopped| stopped.to_string())
+    }
+
+    fn came(bytes: &'static [u8]) -> Poll<Option<Result<Bytes, String>>> {
+        Poll::Ready(Some(Ok(Bytes::from_static(bytes))))
+    }
+
+    #[test]
+    fn an_enforced_body_goes_on_when_it_is_whole() {
+        let ledger = HeldLedger::new(3);
+        let mut gate = Gate::enforce(frames(&[b"\x04", b"h"], false), judge(), HeldBytes::of(&ledger));
+        let report = gate.report();
+        assert_eq!(next(&mut gate), Poll::Pending);
+        assert_eq!((ledger.held(), report.borrow().bytes, report.borrow().judged), (2, 2, false));
+        assert_eq!((gate.is_end_stream(), gate.size_hint().exact()), (false, None));
+        gate.inner = frames(&[b"i"], true);
+        assert_eq!(gate.size_hint().exact(), None, "it may be refused yet");
+        assert_eq!(next(&mut gate), came(b"\x04"));
+        assert_eq!((ledger.held(), gate.size_hint().exact(), gate.is_end_stream()), (2, Some(2), false));
+        assert_eq!((next(&mut gate), next(&mut gate)), (came(b"h"), came(b"i")));
+        assert_eq!((ledger.held(), gate.size_hint().exact(), gate.is_end_stream()), (0, Some(0), true));
+        assert_eq!(next(&mut gate), Poll::Ready(None));
+        let report = report.borrow();
+        assert_eq!((report.bytes, report.ended, report.judged, &report.refused), (3, true, true, &None));
+    }
+
+    #[test]
+    fn an_enforced_body_that_breaks_its_contract_or_finds_no_room_never_goes_on() {
+        let stops = |body: &[&'static [u8]], room: u64, why: &str| {
+            let mut gate = Gate::enforce(frames(body, true), judge(), HeldBytes::of(&HeldLedger::new(room)));
+            let Poll::Ready(Some(Err(stopped))) = next(&mut gate) else { panic!("{body:?}") };
+            assert!(stopped.starts_with(why), "{body:?}: {stopped}");
+        };
+        stops(&[b"\x04h"], 9, "datum_invalid: ");
+        stops(&[b"\x04", b"hi\x00"], 9, "datum_invalid: ");
+        stops(&[b"\x04h", b"i"], 2, "the process holds");
+    }
+
+    /// Whatever the verdict is to be, and however little may be held.
+    #[test]
+    fn a_body_that_is_observed_goes_on_as_it_comes() {
+        let cases: [(&[&'static [u8]], bool); 3] =
+            [(&[b"\x04", b"h", b"i"], false), (&[b"\x04", b"h"], true), (&[b"\x04", b"hi\x00", b"more"], true)];
+        for (body, refused) in cases {
+            let length: u64 = body.iter().map(|frame| frame.len() as u64).sum();
+            let mut gate = Gate::observe(frames(body, true), judge(), HeldBytes::of(&HeldLedger::new(0)));
+            let report = gate.report();
+            let mut left = length;
+            for &frame in body {
+                assert_eq!((gate.size_hint().exact(), gate.is_end_stream()), (Some(left), false), "{body:?}");
+                assert_eq!(next(&mut gate), came(frame), "{body:?}");
+                left -= frame.len() as u64;
+                assert_eq!(report.borrow().bytes, length - left, "{body:?}");
+            }
+            assert_eq!((gate.size_hint().exact(), gate.is_end_stream()), (Some(0), true), "{body:?}");
+            assert_eq!(next(&mut gate), Poll::Ready(None));
+            let report = report.borrow();
+            assert_eq!((report.ended, report.judged, report.refused.is_some()), (true, true, refused), "{body:?}");
+        }
+    }
+}
