@@ -78,7 +78,7 @@ impl Finding {
 
     /// A warning at a place.
     pub fn warning(rule: &'static str, file: &Arc<str>, place: impl Into<Place>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(rule, file, place, message) }
+        Self::error(rule, file, place, message).into_warning()
     }
 
     /// An error that concerns a file as a whole: it cannot be read, is too large, holds nothing.
@@ -90,6 +90,12 @@ impl Finding {
     #[must_use]
     pub fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
+    }
+
+    /// The same finding as one that does not stop the input from being used.
+    #[must_use]
+    pub fn into_warning(self) -> Self {
+        Self { severity: Severity::Warning, ..self }
     }
 
     /// Whether this stops the input from being used.

@@ -410,6 +410,40 @@ async fn a_revoked_caller_loses_its_connections() {
     assert_eq!(good.send(Http::H2, Ask::get("/free")).await.status, 201);
 }
 
+/// A revocation waits for nobody: neither a bad policy nor a bad schema keeps it from taking effect.
+#[tokio::test]
+async fn a_bad_policy_does_not_keep_a_revoked_caller_alive() {
+    let prepare = |authority: &Authority, files: &Path| fs::write(files.join("ca.crl"), authority.crl(&[])).unwrap();
+    let world = World::with(Setup { crls: &["ca.crl"], prepare, ..Setup::default() }).await;
+    let id = "spiffe://cluster.local/ns/shop/sa/checkout";
+    let caller = |serial| {
+        let leaf = OddLeaf { uris: &[id], serial: Some(serial), ..OddLeaf::default() };
+        world.caller_with(&world.authority.odd(&leaf))
+    };
+    let (good, revoked) = (caller(7), caller(8));
+    let mut open = vec![revoked.connect(Http::H1).await.unwrap()];
+    assert_eq!(open[0].send(Ask::get("/free")).await.unwrap().status, 201);
+
+    world.write("policy.yaml", "kind: [");
+    says(&world, "avrogate_reloads_total", &[r#"input="policy""#, r#"result="failure""#], 1.0).await;
+    let since = Instant::now();
+    world.write("ca.crl", &world.authority.crl(&[8]));
+    end_in_time(&open, since).await;
+    assert!(revoked.try_send(Http::H1, Ask::get("/free")).await.is_err(), "and gets no new ones");
+    assert_eq!(reloads(&world, "identity", "success"), 2.0, "the start, and this");
+    says(&world, "avrogate_last_reload_successful", &[], 0.0).await;
+    // By the policy before the bad one.
+    assert_eq!(good.send(Http::H2, Ask::get("/free")).await.status, 201);
+
+    // What is undone is no change, and what is good again goes with what has been taken.
+    world.write("policy.yaml", common::world::POLICY);
+    says(&world, "avrogate_last_reload_successful", &[], 1.0).await;
+    assert_eq!(world.generation(), 2);
+    world.write("policy.yaml", &format!("{}\n# and more\n", common::world::POLICY));
+    world.takes(3).await;
+    assert!(revoked.try_send(Http::H1, Ask::get("/free")).await.is_err());
+}
+
 #[tokio::test]
 async fn a_connection_ends_with_its_certificate() {
     let world = World::start().await;

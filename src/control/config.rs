@@ -8,7 +8,7 @@ mod read;
 mod tests;
 
 use super::files;
-use crate::finding::{Finding, Severity};
+use crate::finding::Finding;
 use crate::identity::TrustDomain;
 use crate::units::{Fraction, TimeSpan};
 use crate::yaml;
@@ -297,7 +297,7 @@ fn uid_of_another_mesh(file: &Arc<str>, uid: u32) -> Option<Finding> {
     let message = format!("this process runs as uid {uid}, which is that of {mesh}'s proxy");
     let finding = Finding::of_file("uid-of-another-mesh", Arc::clone(file), message)
         .help("6102 is free: `securityContext: {runAsUser: 6102}`");
-    Some(Finding { severity: Severity::Warning, ..finding })
+    Some(finding.into_warning())
 }
 
 fn as_time_span<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

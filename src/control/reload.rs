@@ -1,4 +1,5 @@
-//! Reload: certificates, trust bundles, CRLs, policy and schemas, whole or not at all.
+//! Reload: certificates, trust bundles, CRLs, policy and schemas, whole or not at all. One exception: where policy or
+//! schemas are bad, who we are and whom we believe changes all the same, as a revocation waits for nobody.
 //!
 //! ```text
 //!   a directory changes ─┐
@@ -64,6 +65,8 @@ pub enum Outcome {
     Taken(u64, Vec<Finding>),
     /// A bad change was undone: the inputs are those of the generation in force.
     Restored,
+    /// A new generation of certificates, trust bundles and revocation lists alone is in force: something else is bad.
+    TakenInPart(u64, Vec<Finding>),
     /// The old generation stays.
     Refused(Vec<Finding>),
 }
@@ -107,6 +110,7 @@ impl Reloader {
         for input in [Input::Policy, Input::Schemas, Input::Identity] {
             reloader.metrics.reloaded(input, true, SystemTime::now());
         }
+        reloader.metrics.inputs_in_force(true);
         reloader.in_force();
         Ok(reloader)
     }
@@ -128,6 +132,7 @@ impl Reloader {
         if seen == self.taken {
             self.tried = seen;
             since_tried.iter().for_each(|input| self.metrics.reloaded(*input, true, SystemTime::now()));
+            self.metrics.inputs_in_force(true);
             return Outcome::Restored;
         }
         let now = self.current.load_full();
@@ -142,28 +147,47 @@ impl Reloader {
             }
             (seen, readings) = (after, readings + 1);
         };
-        let loaded = loaded.and_then(|next| next.is_no_worse_than(&now, &self.config).map(|()| next));
+        let no_worse = |next: Snapshot| next.is_no_worse_than(&now, &self.config).map(|()| next);
+        let loaded = loaded.and_then(no_worse);
         let changed = self.taken.differences(&seen);
         self.tried = seen;
+        // Who is not believed any more must not live on because a policy is bad: promise before wholeness.
+        let renewed = match &loaded {
+            Err(_) if changed.contains(&Input::Identity) => now.with_new_identity(&self.config).and_then(no_worse).ok(),
+            _ => None,
+        };
         for input in &changed {
-            self.metrics.reloaded(*input, loaded.is_ok(), SystemTime::now());
+            let taken = loaded.is_ok() || renewed.is_some() && *input == Input::Identity;
+            self.metrics.reloaded(*input, taken, SystemTime::now());
         }
+        self.metrics.inputs_in_force(loaded.is_ok());
         if changed.contains(&Input::Identity) {
-            self.metrics.certificate_refreshed(loaded.is_ok());
+            self.metrics.certificate_refreshed(loaded.is_ok() || renewed.is_some());
         }
-        match loaded {
-            Ok(snapshot) => {
+        match (loaded, renewed) {
+            (Ok(next), _) => {
                 self.taken = seen;
-                let warnings = snapshot.warnings.iter().filter(|warning| !now.warnings.contains(warning)).cloned();
+                let warnings = next.warnings.iter().filter(|warning| !now.warnings.contains(warning)).cloned();
                 let warnings = warnings.collect();
-                self.current.store(Arc::new(snapshot));
-                self.in_force();
-                if changed.contains(&Input::Identity) {
-                    self.trust_changed.send_replace(generation);
-                }
+                self.take(next, changed.contains(&Input::Identity));
                 Outcome::Taken(generation, warnings)
             }
-            Err(findings) => Outcome::Refused(findings),
+            (Err(findings), Some(next)) => {
+                self.taken.identity = seen.identity;
+                self.take(next, true);
+                Outcome::TakenInPart(generation, findings)
+            }
+            (Err(findings), None) => Outcome::Refused(findings),
+        }
+    }
+
+    /// Puts a generation in force.
+    fn take(&self, next: Snapshot, new_identity: bool) {
+        let generation = next.generation;
+        self.current.store(Arc::new(next));
+        self.in_force();
+        if new_identity {
+            self.trust_changed.send_replace(generation);
         }
     }
 
@@ -179,8 +203,7 @@ impl Reloader {
         next.generation += 1;
         next.policy = next.policy.with_everything_dry(dry);
         let generation = next.generation;
-        self.current.store(Arc::new(next));
-        self.in_force();
+        self.take(next, false);
         let file = self.config.break_glass.as_deref().unwrap_or(Path::new("")).display();
         if dry {
             tracing::warn!(%file, generation, "the glass is broken: nothing is refused by policy or contract any more");
@@ -267,12 +290,24 @@ fn tell(outcome: &Outcome) {
             tracing::info!(generation, "a new generation is in force");
         }
         Outcome::Restored => tracing::info!("a bad change was undone: the generation in force stays"),
+        Outcome::TakenInPart(generation, findings) => {
+            not_taken(findings);
+            tracing::error!(
+                generation,
+                findings = findings.len(),
+                "the inputs changed and are bad: only certificates, trust bundles and CRLs are new"
+            );
+        }
         Outcome::Refused(findings) => {
-            for finding in findings {
-                tracing::error!("not taken: {finding}");
-            }
+            not_taken(findings);
             tracing::error!(findings = findings.len(), "the inputs changed and are bad: the old generation stays");
         }
+    }
+}
+
+fn not_taken(findings: &[Finding]) {
+    for finding in findings {
+        tracing::error!("not taken: {finding}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::config::{Config, Protocol};
 use super::files::policy_files;
-use crate::finding::{Finding, Severity};
+use crate::finding::Finding;
 use crate::identity::{FileError, ServerTls, Svid, TrustBundles};
 use crate::policy::{Policy, Settings};
 use crate::registry::{self, Programs};
@@ -34,26 +34,26 @@ impl Snapshot {
     /// # Errors
     /// Everything that is wrong with any of it.
     pub fn load(config: &Config, generation: u64, programs: &Programs) -> Result<Self, Vec<Finding>> {
-        let identity = &config.identity;
-        let mut findings = Vec::new();
-        let svid = keep(Svid::load(&identity.certificate, &identity.key), &mut findings);
-        let bundles = keep(TrustBundles::load(&identity.trust_bundles, &identity.crls), &mut findings);
-        let inputs = Self::decisions(config, programs);
-        let (policy, schemas, mut warnings) = match inputs {
-            Ok(inputs) => inputs,
-            Err(wrong) => {
-                findings.extend(wrong);
-                return Err(findings);
+        match (identity(config), Self::decisions(config, programs)) {
+            (Ok((tls, svid)), Ok((policy, schemas, mut warnings))) => {
+                warnings.extend(not_valid(&svid, config).map(Finding::into_warning));
+                Ok(Self { generation, policy, schemas, tls, svid, warnings })
             }
-        };
-        let (Some(svid), Some(bundles)) = (svid, bundles) else { return Err(findings) };
-        let tls = ServerTls::new(&svid, Arc::new(bundles)).map_err(|error| {
-            vec![Finding::of_file("tls-invalid", identity.certificate.display().to_string(), error.to_string())]
-        })?;
-        if let Some(finding) = not_valid(&svid, config) {
-            warnings.push(Finding { severity: Severity::Warning, ..finding });
+            (identity, decisions) => Err([identity.err(), decisions.err()].into_iter().flatten().flatten().collect()),
         }
-        Ok(Self { generation, policy, schemas, tls, svid, warnings })
+    }
+
+    /// The next generation, of new certificates, trust bundles and revocation lists alone: nothing else refers to them,
+    /// and a caller that is not believed any more must not live on because a policy is bad.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn with_new_identity(&self, config: &Config) -> Result<Self, Vec<Finding>> {
+        let (tls, svid) = identity(config)?;
+        let mut warnings = self.warnings.clone();
+        warnings.retain(|warning| warning.rule != CERTIFICATE_NOT_VALID);
+        warnings.extend(not_valid(&svid, config).map(Finding::into_warning));
+        Ok(Self { generation: self.generation + 1, tls, svid, warnings, ..self.clone() })
     }
 
     /// Whether this one may follow on another: a certificate that callers refuse does not replace one that they believe.
@@ -91,6 +91,21 @@ impl Snapshot {
     }
 }
 
+/// Who we are, and how callers are verified.
+fn identity(config: &Config) -> Result<(ServerTls, Svid), Vec<Finding>> {
+    let identity = &config.identity;
+    let mut findings = Vec::new();
+    let svid = keep(Svid::load(&identity.certificate, &identity.key), &mut findings);
+    let bundles = keep(TrustBundles::load(&identity.trust_bundles, &identity.crls), &mut findings);
+    let (Some(svid), Some(bundles)) = (svid, bundles) else { return Err(findings) };
+    match ServerTls::new(&svid, Arc::new(bundles)) {
+        Ok(tls) => Ok((tls, svid)),
+        Err(error) => {
+            Err(vec![Finding::of_file("tls-invalid", identity.certificate.display().to_string(), error.to_string())])
+        }
+    }
+}
+
 /// What there is to say of the file that makes everything dry.
 fn break_glass(config: &Config) -> Option<Finding> {
     let file = config.break_glass.as_ref()?;
@@ -98,9 +113,10 @@ fn break_glass(config: &Config) -> Option<Finding> {
         there if there.is_file() => "nothing is refused by policy or contract while this file is there",
         _ => "this is no plain file, so it is not taken as a sign to run dry",
     };
-    let finding = Finding::of_file("break-glass", file.display().to_string(), message);
-    Some(Finding { severity: Severity::Warning, ..finding })
+    Some(Finding::of_file("break-glass", file.display().to_string(), message).into_warning())
 }
+
+const CERTIFICATE_NOT_VALID: &str = "certificate-not-valid";
 
 /// What is wrong with the time at which our own certificate is valid.
 fn not_valid(svid: &Svid, config: &Config) -> Option<Finding> {
@@ -108,7 +124,7 @@ fn not_valid(svid: &Svid, config: &Config) -> Option<Finding> {
     let when = if now > svid.not_after { "has expired" } else { "is not valid yet" };
     let finding = || {
         let message = format!("our own certificate {when}: no caller believes it");
-        Finding::of_file("certificate-not-valid", config.identity.certificate.display().to_string(), message)
+        Finding::of_file(CERTIFICATE_NOT_VALID, config.identity.certificate.display().to_string(), message)
             .help("a new one is taken as soon as it is there")
     };
     (!svid.is_valid_at(now)).then(finding)

@@ -276,10 +276,14 @@ impl Metrics {
     /// Changed inputs came into force, or did not.
     pub fn reloaded(&self, input: Input, successful: bool, at: SystemTime) {
         self.reloads.with_label_values(&[input.word(), result(successful)]).inc();
-        self.last_reload_successful.set(i64::from(successful));
         if successful {
             self.last_reload_timestamp.set(seconds(at));
         }
+    }
+
+    /// The inputs as they lie there are in force, all of them, or are not.
+    pub fn inputs_in_force(&self, all: bool) {
+        self.last_reload_successful.set(i64::from(all));
     }
 
     /// Our own certificate was replaced, or could not be.
@@ -391,6 +395,8 @@ mod tests {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_763_641_683);
         metrics.reloaded(Input::Policy, true, at);
         metrics.reloaded(Input::Schemas, false, at + Duration::from_secs(9));
+        metrics.inputs_in_force(true);
+        metrics.inputs_in_force(false);
         metrics.certificate_refreshed(true);
         metrics.certificate_expires(at);
         let page = metrics.render();
