@@ -28,6 +28,7 @@ async fn traffic(world: &World, http: Http) -> Vec<(String, &'static str, Option
     send("checkout", Ask::post("/v1/orders", order()), named("passed", "passed", None)).await;
     send("checkout", Ask::get("/healthz"), named("without-body", "passed", None)).await;
     send("checkout", Ask::new("HEAD", "/healthz"), named("head", "passed", None)).await;
+    send("checkout", Ask::new("HEAD", "/nowhere"), named("head-nowhere", "refused", Some("route_unknown"))).await;
     let bad = order_with_bad_status();
     send("checkout", Ask::post("/v1/orders", bad), named("bad", "refused", Some("datum_invalid"))).await;
     send("marketing", Ask::post("/v1/orders", order()), named("denied", "refused", Some("policy_denied"))).await;

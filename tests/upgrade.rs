@@ -139,6 +139,19 @@ async fn who_is_denied_has_no_tunnel() {
     assert_eq!(world.end().await.bytes, 0);
 }
 
+/// What goes through a tunnel nobody sees, so whoever is denied gets none, however dry the run.
+#[tokio::test]
+async fn a_dry_run_opens_no_tunnel_to_who_is_denied() {
+    let policy = policy().replace("- name: chat", "- name: chat\n      mode: DryRun");
+    let world = World::with(Setup { policy, ..Setup::default() }).await;
+    world.service.answers(Answer::Tunnel(SWITCHES));
+    let mut raw = world.caller("marketing").raw().await;
+    raw.write(asks("/chat", WEBSOCKET)).await.unwrap();
+    assert_eq!(raw.answer().await.unwrap().verdict(), (403, "policy_denied"));
+    assert_eq!(world.service.seen().len(), 0);
+    tunnel(&world).await;
+}
+
 /// The service may decline, and the connection goes on; it may not do something else instead.
 #[tokio::test]
 async fn a_service_may_decline_but_not_change_the_subject() {

@@ -70,7 +70,9 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
             }
             let answer = if head::is_grpc(&head.headers) { refusal.grpc() } else { refusal.problem() };
             told.refuses(*refusal, &answer);
-            answer.map(|body| Reply::own(body, told))
+            // No answer to HEAD has content (RFC 9110, section 9.3.2): over h2 the caller would take it for a broken stream.
+            let content = head.method != Method::HEAD;
+            answer.map(|body| Reply::own(if content { body } else { Bytes::new() }, told))
         }
     };
     if connection.says_goodbye() {
@@ -113,7 +115,7 @@ async fn pass(
     let route = now.policy.route(head.method.as_str(), &target.path).map(|route| &**route);
     let mode = told.routed(route);
     may_upgrade(&target, route, body.as_ref().is_some_and(Body::is_end_stream))?;
-    let permit = authorise(caller, now, route, mode, told)?;
+    let permit = authorise(caller, now, route, mode, target.upgrade.is_some(), told)?;
 
     // What they say. Nothing of it reaches the service before the gate's first release.
     // Without a route only a process that runs dry comes here.
@@ -167,8 +169,7 @@ async fn pass(
     }
 }
 
-/// Whether a request may ask to change the protocol: where its route says so, and with nothing said before. No dry run
-/// opens a tunnel.
+/// Whether a request may ask to change the protocol: where its route says so, and with nothing said before.
 ///
 /// # Errors
 /// Where it asks and may not.
@@ -182,12 +183,14 @@ pub(super) fn may_upgrade(target: &Target<'_>, route: Option<&Route>, is_empty: 
     }
 }
 
-/// Whether this caller may use this route. Decided on the head alone: a denied body is never read.
+/// Whether this caller may use this route. Decided on the head alone: a denied body is never read. A dry run opens no
+/// tunnel to who is denied: what went through it nobody would see.
 fn authorise(
     caller: &Caller,
     now: &Snapshot,
     route: Option<&Route>,
     mode: Mode,
+    upgrades: bool,
     told: &mut Told,
 ) -> Result<Permit, Refusal> {
     let peer = caller.id.as_ref();
@@ -196,11 +199,11 @@ fn authorise(
             told.permitted(&permit);
             Ok(permit)
         }
-        Decision::DryRun(permit, denial) => {
+        Decision::DryRun(permit, denial) if !upgrades => {
             told.would_deny(&denial, peer.map_or_else(|missing| missing.reason, |_| denial.reason));
             Ok(permit)
         }
-        Decision::Denied(denial) => {
+        Decision::DryRun(_, denial) | Decision::Denied(denial) => {
             told.denied(&denial);
             Err(match peer {
                 Err(NoIdentity { reason, detail }) => Refusal::new(*reason, *detail),

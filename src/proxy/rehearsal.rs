@@ -77,12 +77,12 @@ impl Rehearsal {
                 outcome.rule = permit.rule().cloned();
                 permit
             }
-            Decision::DryRun(permit, denial) => {
+            Decision::DryRun(permit, denial) if target.upgrade.is_none() => {
                 outcome.rule = denial.rule;
                 outcome = outcome.refused(Refusal::new(denial.reason, ""), End::WouldBeRefused);
                 permit
             }
-            Decision::Denied(denial) => {
+            Decision::DryRun(_, denial) | Decision::Denied(denial) => {
                 outcome.rule = denial.rule;
                 return outcome.refused(Refusal::new(denial.reason, ""), End::Refused);
             }
