@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
@@ -67,7 +68,7 @@ pub struct ExplainQuery {
     pub path: String,
 }
 
-/// Connections at a time; one more is closed at once.
+/// Connections at a time; with one more the oldest ends.
 pub const CONNECTIONS_MAX: usize = 64;
 
 /// How long a connection may take, from its start to the end of its answer.
@@ -98,16 +99,22 @@ const PAGES: [&str; 10] = [
 
 /// Serves the pages until it is dropped.
 pub async fn serve(listener: TcpListener, pages: Arc<AdminPages>) -> Infallible {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
-                let Ok(permit) = room.clone().try_acquire_owned() else { continue };
+                open.retain(|connection| !connection.is_finished());
+                // The oldest gives way: whoever only holds connections open keeps no probe of the kubelet's out.
+                if open.len() >= CONNECTIONS_MAX
+                    && let Some(oldest) = open.pop_front()
+                {
+                    oldest.abort();
+                }
                 let pages = pages.clone();
-                tokio::spawn(async move {
+                let connection = tokio::spawn(async move {
                     serve_connection(stream, from.ip(), pages, CONNECTION_LIMIT).await;
-                    drop(permit);
                 });
+                open.push_back(connection.abort_handle());
             }
             Err(error) => {
                 warn!(%error, "the admin listener cannot accept");
@@ -414,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_so_many_and_then_again() {
+    fn the_oldest_of_too_many_gives_way() {
         runtime().block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
@@ -425,11 +432,13 @@ mod tests {
             }
             let mut one_more = TcpStream::connect(address).await.unwrap();
             let mut nothing = Vec::new();
-            assert_eq!(one_more.read_to_end(&mut nothing).await.unwrap_or(0), 0);
-            idle[0].write_all(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-            let mut answer = String::new();
-            idle[0].read_to_string(&mut answer).await.unwrap();
-            assert!(answer.contains("live"));
+            assert_eq!(idle[0].read_to_end(&mut nothing).await.unwrap_or(0), 0);
+            for served in [&mut one_more, &mut idle[1]] {
+                served.write_all(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+                let mut answer = String::new();
+                served.read_to_string(&mut answer).await.unwrap();
+                assert!(answer.contains("live"));
+            }
             server.abort();
         });
     }
