@@ -80,7 +80,7 @@ impl Sidecar {
         let shared = Arc::new(Shared {
             snapshot: reloader.current(),
             trust,
-            held: HeldLedger::new(config.limits.held_bytes),
+            held: HeldLedger::new(config.limits.held_bytes, config.timeouts.room),
             metrics,
             decisions: decisions.decisions(),
             limits: Limits::of(&config),

@@ -5,10 +5,13 @@ mod common;
 use bytes::Bytes;
 use common::bodies::{self, order};
 use common::frames::{self, Frames, block};
-use common::world::metric;
+use common::world::{POLICY, metric};
 use common::{Answer, Ask, BOTH, Http, Setup, Step, World, within};
+use std::future::Future;
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 /// Short enough for a test, long enough for an honest request on a machine that does ten other things.
 const HURRIED: &str = "timeouts: {head: 500ms, body: 500ms, request: 1s, idle: 1s}";
@@ -58,7 +61,7 @@ async fn a_head_that_does_not_end_is_cut() {
     raw.write("GET /healthz HTTP/1.1\r\nhost: orders\r\n").await.unwrap();
     let trickle = async {
         while raw.write("x: y\r\n").await.is_ok() {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     within("the trickle is cut", trickle).await;
@@ -70,18 +73,26 @@ async fn a_head_that_does_not_end_is_cut() {
 
 #[tokio::test]
 async fn a_body_that_does_not_end_is_408() {
-    let world = hurried().await;
-    let caller = world.caller("checkout");
-    let some = Bytes::copy_from_slice(&order()[..9]);
-    for http in BOTH {
-        for steps in [vec![Step::Never], vec![Step::Data(some.clone()), Step::Never]] {
-            let reply = caller.send(http, Ask::steps("/v1/orders", steps)).await;
-            assert_eq!(reply.verdict(), (408, "body_timeout"), "{http:?}");
-            assert_eq!(reply.field("avrogate-retryable"), "true");
+    for policy in [POLICY.to_owned(), warning()] {
+        let world = World::with(Setup { bootstrap: HURRIED, policy, ..Setup::default() }).await;
+        let caller = world.caller("checkout");
+        let some = Bytes::copy_from_slice(&order()[..9]);
+        for http in BOTH {
+            for steps in [vec![Step::Never], vec![Step::Data(some.clone()), Step::Never]] {
+                let reply = caller.send(http, Ask::steps("/v1/orders", steps)).await;
+                assert_eq!(reply.verdict(), (408, "body_timeout"), "{http:?}");
+                assert_eq!(reply.field("avrogate-retryable"), "true");
+            }
         }
+        let ended = world.end().await;
+        assert!(ended.seen.iter().all(|seen| !seen.whole));
+        assert_eq!(ended.metric("avrogate_held_bytes", &[]), 0.0);
     }
-    let ended = world.end().await;
-    assert_eq!((ended.bytes, ended.metric("avrogate_held_bytes", &[])), (0, 0.0));
+}
+
+/// The usual policy, whose contract for orders only warns: bodies go on before their verdict.
+fn warning() -> String {
+    POLICY.replace("maxItems: 100000}", "maxItems: 100000}\n        onInvalid: Warn")
 }
 
 /// A caller that does not read its answer does not keep it for ever.
@@ -118,11 +129,70 @@ async fn who_dawdles_keeps_nobody_else_waiting() {
     assert_eq!(world.service.connections(), 1);
 }
 
-/// All bodies together, not only each.
+/// A body that trickles is slow however long it may take as a whole, and whether its route runs dry or not.
+#[tokio::test]
+async fn a_body_that_trickles_is_408() {
+    let bootstrap = "limits: {bodyRate: 1000B}\ntimeouts: {bodyWindow: 500ms}";
+    for (policy, dry) in [(POLICY.to_owned(), false), (warning(), true)] {
+        let world = World::with(Setup { bootstrap, policy, ..Setup::default() }).await;
+        let caller = world.caller("checkout");
+        let long = bodies::order_of_length(4000);
+        for http in BOTH {
+            // Fifty bytes every tenth of a second are 500 a second, two hundred are 2000.
+            for (piece, verdict) in [(50, (408, "body_timeout")), (200, (201, ""))] {
+                let (steps, trickle) = trickle(&long, piece, Duration::from_millis(100));
+                let sending = tokio::spawn(trickle);
+                let reply = caller.send(http, Ask::steps("/v1/orders", steps)).await;
+                assert_eq!(reply.verdict(), verdict, "{http:?} {piece} {dry}");
+                sending.abort();
+            }
+        }
+        let ended = world.end().await;
+        let whole = ended.seen.iter().filter(|seen| seen.whole).count();
+        assert_eq!((whole, ended.seen.len()), (2, if dry { 4 } else { 2 }), "a dry run streams");
+        let outcomes: Vec<_> = ended.decisions.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+        assert_eq!(outcomes, ["refused", "passed", "refused", "passed"]);
+    }
+}
+
+/// A body's steps, one piece at a time, and what lets them go.
+fn trickle(body: &[u8], piece: usize, pause: Duration) -> (Vec<Step>, impl Future<Output = ()> + use<>) {
+    let (mut steps, mut lets_go) = (Vec::new(), Vec::new());
+    for piece in body.chunks(piece) {
+        let (go, wait) = oneshot::channel();
+        steps.extend([Step::Wait(wait), Step::Data(Bytes::copy_from_slice(piece))]);
+        lets_go.push(go);
+    }
+    let trickle = async move {
+        for go in lets_go {
+            tokio::time::sleep(pause).await;
+            // A body that was cut is not waited for.
+            let _ = go.send(());
+        }
+    };
+    (steps, trickle)
+}
+
+/// What nobody judges may have its silences: it is bounded by the request's own limit.
+#[tokio::test]
+async fn an_unjudged_body_may_be_silent() {
+    let bootstrap = "limits: {bodyRate: 1000B}\ntimeouts: {body: 300ms, bodyWindow: 100ms}";
+    let world = World::with(Setup { bootstrap, ..Setup::default() }).await;
+    let caller = world.caller("checkout");
+    for http in BOTH {
+        let (steps, trickle) = trickle(b"ab", 1, Duration::from_millis(400));
+        let sending = tokio::spawn(trickle);
+        assert_eq!(caller.send(http, Ask::steps("/free", steps)).await.status, 201, "{http:?}");
+        sending.await.unwrap();
+    }
+}
+
+/// All bodies together, not only each. Beyond the limit reading stops for a moment.
 #[tokio::test]
 async fn the_process_holds_so_many_bytes_and_no_more() {
     let most = 1 << 20;
-    let world = World::with(Setup { bootstrap: "limits: {heldBytes: 1MiB}", ..Setup::default() }).await;
+    let bootstrap = "limits: {heldBytes: 1MiB}\ntimeouts: {room: 300ms}";
+    let world = World::with(Setup { bootstrap, ..Setup::default() }).await;
     let caller = world.caller("checkout");
     let (order, large) = (order(), bodies::order_of_length(most));
     let room = most - order.len();
@@ -131,22 +201,72 @@ async fn the_process_holds_so_many_bytes_and_no_more() {
     holding.write(format!("POST /v1/orders HTTP/1.1\r\nhost: orders\r\ncontent-length: {most}\r\n\r\n")).await.unwrap();
     holding.write(&large[..room]).await.unwrap();
     world.metrics_say("bytes are held", held(room)).await;
+    // All of it but its last byte waits for that.
+    let in_two = || {
+        let (more, rest) = oneshot::channel();
+        let (first, last) = order.split_at(order.len() - 1);
+        let steps = [first, last].map(|bytes| Step::Data(Bytes::copy_from_slice(bytes)));
+        let [first, last] = steps;
+        (more, Ask::steps("/v1/orders", vec![first, Step::Wait(rest), last]))
+    };
+    let send = |http, ask| {
+        let caller = caller.clone();
+        tokio::spawn(async move { caller.send(http, ask).await })
+    };
     for http in BOTH {
-        assert_eq!(caller.send(http, Ask::post("/v1/orders", order.clone())).await.status, 201, "at the limit");
+        let (more, ask) = in_two();
+        let sending = send(http, ask);
+        world.metrics_say("nearly all of it is held", held(most - 1)).await;
+        more.send(()).unwrap();
+        assert_eq!(sending.await.unwrap().status, 201, "at the limit");
         world.metrics_say("they are given back", held(room)).await;
     }
-    holding.write(&large[room..=room]).await.unwrap();
-    world.metrics_say("one more is held", held(room + 1)).await;
+    holding.write(&large[room..room + 2]).await.unwrap();
+    world.metrics_say("two more are held", held(room + 2)).await;
     for http in BOTH {
-        let reply = caller.send(http, Ask::post("/v1/orders", order.clone())).await;
+        let (_more, ask) = in_two();
+        let reply = send(http, ask).await.unwrap();
         assert_eq!(reply.verdict(), (503, "overload"), "one past it");
         assert_eq!((reply.field("avrogate-retryable"), reply.field("retry-after")), ("true", "1"));
+        let reply = caller.send(http, Ask::post("/v1/orders", order.clone())).await;
+        assert_eq!(reply.status, 201, "what is judged as it comes waits for nothing");
     }
-    holding.write(&large[room + 1..]).await.unwrap();
+    holding.write(&large[room + 2..]).await.unwrap();
     assert_eq!(holding.answer().await.unwrap().status, 201, "who was first is served");
     drop(holding);
     let ended = world.end().await;
-    assert_eq!((ended.seen.len(), ended.metric("avrogate_held_bytes", &[])), (3, 0.0));
+    assert_eq!((ended.seen.len(), ended.metric("avrogate_held_bytes", &[])), (5, 0.0));
+}
+
+/// A body that finds no room waits for it, whichever worker it is with, and passes once there is some.
+#[tokio::test]
+async fn who_waits_for_room_gets_it() {
+    let most = 1 << 20;
+    let bootstrap = "limits: {heldBytes: 1MiB}\ntimeouts: {room: 20s}";
+    let world = World::with(Setup { bootstrap, workers: 2, ..Setup::default() }).await;
+    let caller = world.caller("checkout");
+    let large = bodies::order_of_length(most);
+    let mut holding = caller.raw().await;
+    holding.write(format!("POST /v1/orders HTTP/1.1\r\nhost: orders\r\ncontent-length: {most}\r\n\r\n")).await.unwrap();
+    holding.write(&large[..most - 1]).await.unwrap();
+    let held = |bytes: usize| move |page: &str| metric(page, "avrogate_held_bytes", &[]) == bytes as f64;
+    world.metrics_say("bytes are held", held(most - 1)).await;
+    let waiting: Vec<_> = [Http::H1, Http::H2, Http::H1]
+        .map(|http| {
+            let (caller, order) = (caller.clone(), bodies::order_of_length(100_000));
+            tokio::spawn(async move { caller.send(http, Ask::post("/v1/orders", order)).await.status })
+        })
+        .into();
+    // The last byte is set aside for the one who came first.
+    world.metrics_say("they wait", held(most)).await;
+    assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+    holding.write(&large[most - 1..]).await.unwrap();
+    assert_eq!(holding.answer().await.unwrap().status, 201);
+    for waiting in waiting {
+        assert_eq!(waiting.await.unwrap(), 201);
+    }
+    drop(holding);
+    assert_eq!(world.end().await.metric("avrogate_held_bytes", &[]), 0.0);
 }
 
 /// Callers beyond the limit wait for a place; nobody is thrown out.

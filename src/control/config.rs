@@ -172,6 +172,8 @@ pub enum ProcessMode {
 pub struct Limits {
     /// Bytes of bodies that wait for their verdict, all together: 64 MiB.
     pub held_bytes: u64,
+    /// Bytes a second that a judged body brings at least while its caller is waited for: 1 KiB.
+    pub body_rate: u64,
     /// Connections of callers: 10,000.
     pub connections: usize,
     /// Bytes of a request's head: 16 KiB.
@@ -190,9 +192,15 @@ pub struct Timeouts {
     /// A request's head: 10 s.
     #[serde(serialize_with = "as_time_span")]
     pub head: Duration,
-    /// A request's body: 30 s.
+    /// A request's body, until its verdict: 30 s.
     #[serde(serialize_with = "as_time_span")]
     pub body: Duration,
+    /// What a body brings in this time says how fast it is; the first is its grace: 5 s.
+    #[serde(serialize_with = "as_time_span")]
+    pub body_window: Duration,
+    /// Room among the bytes that may be held: 1 s.
+    #[serde(serialize_with = "as_time_span")]
+    pub room: Duration,
     /// A connection to the service: 1 s.
     #[serde(serialize_with = "as_time_span")]
     pub connect: Duration,
@@ -217,7 +225,7 @@ pub struct DecisionsConfig {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { held_bytes: 64 << 20, connections: 10_000, head_bytes: 16 << 10, head_fields: 100 }
+        Self { held_bytes: 64 << 20, body_rate: 1 << 10, connections: 10_000, head_bytes: 16 << 10, head_fields: 100 }
     }
 }
 
@@ -227,6 +235,8 @@ impl Default for Timeouts {
             handshake: Duration::from_secs(5),
             head: Duration::from_secs(10),
             body: Duration::from_secs(30),
+            body_window: Duration::from_secs(5),
+            room: Duration::from_secs(1),
             connect: Duration::from_secs(1),
             first_byte: Duration::from_secs(30),
             request: Duration::from_secs(60),

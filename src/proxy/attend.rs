@@ -38,6 +38,9 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const ALERT_DRAIN_BYTES_MAX: u64 = 256 << 10;
 const ALERT_DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// What h1 reads at once of a body: as much as a record of TLS holds. What it writes may be larger.
+const READ_BUFFER: usize = 16 << 10;
+
 /// Header fields that hyper's h1 takes when it is told nothing.
 const HYPER_FIELDS_MAX: usize = 100;
 
@@ -239,7 +242,7 @@ where
     let limits = connection.worker.limits;
     let mut builder = http1::Builder::new();
     // No pipeline_flush: with it, an answer that ends the connection waits for unread bytes, and is lost.
-    builder.max_header_size(limits.head.bytes_max);
+    builder.max_header_size(limits.head.bytes_max).max_buf_size(limits.head.bytes_max.max(READ_BUFFER));
     // Up to its own limit hyper parses fields on the stack; the check of the head sees to a lower one.
     if limits.head.fields_max > HYPER_FIELDS_MAX {
         builder.max_headers(limits.head.fields_max);

@@ -7,13 +7,14 @@
 //! A frame's bytes go on unchanged; only how they are cut may differ. While [`Gate::first_release`] has not come back,
 //! the receiver need not even know that there is a body.
 
-use super::held::HeldBytes;
+use super::held::{HeldBytes, NoRoom};
+use super::hold::Hold;
+use super::pace::{Late, Pace, PaceLimits};
 use crate::reason::Reason;
 use crate::wire::{CodedInspector, Coding, Found, Inspector, Refused};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
@@ -30,16 +31,20 @@ pub(crate) struct Gate<B> {
     judge: Option<Judge>,
     /// Whether it waits for the verdict, or goes on untouched.
     enforced: bool,
-    /// Frames that came and did not go on.
-    held: VecDeque<Bytes>,
-    /// How many bytes those are, and how many of them may go on.
-    held_bytes: u64,
+    /// What came and did not go on.
+    held: Hold,
+    /// How many bytes of that may go on, and how many have.
     releasable: u64,
     gone: u64,
     /// How many bytes its judge holds beside it.
     judging_bytes: u64,
+    /// The judge has let some of it go on, or has condemned it, or there is none.
+    decided: bool,
     ended: bool,
     budget: HeldBytes,
+    /// How fast it has to come, where that is asked of it, and how it does once its sender is waited for.
+    pace_limits: Option<PaceLimits>,
+    pace: Option<Box<Pace>>,
     report: SharedReport,
 }
 
@@ -69,6 +74,8 @@ pub(crate) struct BodyReport {
     pub(crate) ended: bool,
     /// Its sender broke off before that.
     pub(crate) broken: bool,
+    /// Its sender was too slow.
+    pub(crate) late: Option<Late>,
     /// Time spent judging.
     pub(crate) judging: Duration,
 }
@@ -85,8 +92,8 @@ pub(crate) enum Stopped {
     Gone(Box<dyn Error + Send + Sync>),
     /// The process holds as many bytes as it may.
     Overload,
-    /// It did not end in time.
-    Late,
+    /// It did not come in time.
+    Late(Late),
 }
 
 impl<B> Gate<B>
@@ -114,13 +121,15 @@ where
             inner,
             judge,
             enforced,
-            held: VecDeque::new(),
-            held_bytes: 0,
+            held: Hold::default(),
             releasable: 0,
             gone: 0,
             judging_bytes: 0,
+            decided: false,
             ended: false,
             budget,
+            pace_limits: None,
+            pace: None,
             report: SharedReport::default(),
         };
         // Nobody asks for the end of what has ended already.
@@ -129,6 +138,11 @@ where
             let _ = gate.end();
         }
         gate
+    }
+
+    /// The same, of a body that has to come at a pace.
+    pub(crate) fn paced(self, limits: PaceLimits) -> Self {
+        Self { pace_limits: Some(limits), ..self }
     }
 
     /// What is known of the body, now and later.
@@ -157,7 +171,15 @@ where
 
     /// Takes one frame of the inner body, or its end.
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
-        match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+        // What waits for room is nobody's fault who sends.
+        if self.budget.is_waiting() {
+            ready!(self.poll_settle(cx))?;
+        }
+        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else { return self.poll_wait(cx) };
+        if let Some(pace) = &mut self.pace {
+            pace.rest();
+        }
+        match frame {
             Some(Ok(frame)) => {
                 // Trailers are not forwarded: nothing judges them.
                 if let Ok(data) = frame.into_data()
@@ -179,18 +201,37 @@ where
         Poll::Ready(Ok(()))
     }
 
+    /// More will come, but not yet. What is to stay until then is copied together, once there is room for it; a body that
+    /// is judged as it comes takes no room. And it may be too late.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+        if self.enforced && self.held.fresh_bytes() > 0 {
+            ready!(self.poll_settle(cx))?;
+        }
+        let Some(limits) = self.pace_limits else { return Poll::Pending };
+        let pace = self.pace.get_or_insert_with(|| Box::new(Pace::new(limits)));
+        let mut report = self.report.borrow_mut();
+        let late = ready!(pace.poll_late(report.bytes, self.decided, cx));
+        report.late = Some(late);
+        Poll::Ready(Err(Stopped::Late(late)))
+    }
+
+    fn poll_settle(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+        if let Some(pace) = &mut self.pace {
+            pace.rest();
+        }
+        let grown = ready!(self.budget.poll_grow(self.held.fresh_bytes(), cx));
+        grown.map_err(|NoRoom| Stopped::Overload)?;
+        self.held.settle();
+        Poll::Ready(Ok(()))
+    }
+
     fn take(&mut self, data: Bytes) -> Result<(), Stopped> {
-        let length = data.len() as u64;
-        self.report.borrow_mut().bytes += length;
+        self.report.borrow_mut().bytes += data.len() as u64;
         // The end costs nothing worth a look at the clock.
         let begin = Instant::now();
         let verdict = self.judge(|judge| judge.push(&data));
         self.report.borrow_mut().judging += begin.elapsed();
-        if self.enforced && !self.budget.grow(length) {
-            return Err(Stopped::Overload);
-        }
-        self.held.push_back(data);
-        self.held_bytes += length;
+        self.held.push(data);
         self.release(verdict)?;
         self.account()
     }
@@ -248,28 +289,24 @@ where
     }
 
     fn release(&mut self, verdict: Option<Result<u64, Refused>>) -> Result<(), Stopped> {
+        self.decided |= !matches!(verdict, Some(Ok(0)));
         self.releasable = match verdict {
             Some(Ok(watermark)) if self.enforced => watermark - self.gone,
             Some(Err(refused)) if self.enforced => return Err(Stopped::Refused(refused)),
             Some(Err(_)) => {
                 self.judge = None;
-                self.held_bytes
+                self.held.bytes()
             }
-            _ => self.held_bytes,
+            _ => self.held.bytes(),
         };
         Ok(())
     }
 
     /// The next bytes that may go on.
     fn next_released(&mut self) -> Option<Bytes> {
-        let mut frame = self.held.pop_front()?;
-        if self.releasable < frame.len() as u64 {
-            let now = frame.split_to(usize::try_from(self.releasable).unwrap_or(0));
-            self.held.push_front(std::mem::replace(&mut frame, now));
-        }
+        let frame = self.held.pop(self.releasable)?;
         let length = frame.len() as u64;
         self.releasable -= length;
-        self.held_bytes -= length;
         self.gone += length;
         self.budget.shrink(length);
         Some(frame)
@@ -287,9 +324,7 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Stopped>>> {
         let this = self.get_mut();
         loop {
-            if this.releasable > 0
-                && let Some(data) = this.next_released()
-            {
+            if let Some(data) = this.next_released() {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             if this.ended {
@@ -300,13 +335,13 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        (self.ended && self.held.is_empty()) || (!self.ended && self.held.is_empty() && self.inner.is_end_stream())
+        self.held.bytes() == 0 && (self.ended || self.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
         match self.inner.size_hint().exact() {
-            _ if self.ended => SizeHint::with_exact(self.held_bytes),
-            Some(coming) if !self.enforced => SizeHint::with_exact(self.held_bytes + coming),
+            _ if self.ended => SizeHint::with_exact(self.held.bytes()),
+            Some(coming) if !self.enforced => SizeHint::with_exact(self.held.bytes() + coming),
             _ => SizeHint::default(),
         }
     }
@@ -377,7 +412,8 @@ impl fmt::Display for Stopped {
             Self::Refused(refused) => write!(f, "{}: {}", refused.reason, refused.detail),
             Self::Gone(error) => write!(f, "the sender broke off: {error}"),
             Self::Overload => f.write_str("the process holds as many bytes as it may"),
-            Self::Late => f.write_str("it did not end in time"),
+            Self::Late(Late::Whole) => f.write_str("it did not end in time"),
+            Self::Late(Late::Trickle) => f.write_str("it came too slowly"),
         }
     }
 }
@@ -390,9 +426,12 @@ mod tests {
     use super::*;
     use crate::avro::{Program, Schema};
     use crate::wire::{CodingSet, Contract, ContractLimits, FramingSet, OnInvalid, PublishedSchema, Schemas};
+    use std::collections::VecDeque;
     use std::convert::Infallible;
     use std::sync::Arc;
     use std::task::Waker;
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     /// A body whose frames are at hand, and which then ends or does not.
     struct Frames {
@@ -463,7 +502,7 @@ mod tests {
 
     #[test]
     fn an_enforced_body_goes_on_when_it_is_whole() {
-        let ledger = HeldLedger::new(3);
+        let ledger = HeldLedger::new(3, SECOND);
         let mut gate = Gate::enforce(frames(&[b"\x04", b"h"], false), judge(), HeldBytes::of(&ledger));
         let report = gate.report();
         assert_eq!(next(&mut gate), Poll::Pending);
@@ -471,9 +510,9 @@ mod tests {
         assert_eq!((gate.is_end_stream(), gate.size_hint().exact()), (false, None));
         gate.inner = frames(&[b"i"], true);
         assert_eq!(gate.size_hint().exact(), None, "it may be refused yet");
-        assert_eq!(next(&mut gate), came(b"\x04"));
-        assert_eq!((ledger.held(), gate.size_hint().exact(), gate.is_end_stream()), (2, Some(2), false));
-        assert_eq!((next(&mut gate), next(&mut gate)), (came(b"h"), came(b"i")));
+        assert_eq!(next(&mut gate), came(b"\x04h"), "what stayed was copied together");
+        assert_eq!((ledger.held(), gate.size_hint().exact(), gate.is_end_stream()), (0, Some(1), false));
+        assert_eq!(next(&mut gate), came(b"i"));
         assert_eq!((ledger.held(), gate.size_hint().exact(), gate.is_end_stream()), (0, Some(0), true));
         assert_eq!(next(&mut gate), Poll::Ready(None));
         let report = report.borrow();
@@ -481,15 +520,27 @@ mod tests {
     }
 
     #[test]
-    fn an_enforced_body_that_breaks_its_contract_or_finds_no_room_never_goes_on() {
-        let stops = |body: &[&'static [u8]], room: u64, why: &str| {
-            let mut gate = Gate::enforce(frames(body, true), judge(), HeldBytes::of(&HeldLedger::new(room)));
+    fn an_enforced_body_that_breaks_its_contract_never_goes_on() {
+        let stops = |body: &[&'static [u8]]| {
+            let mut gate = Gate::enforce(frames(body, true), judge(), HeldBytes::of(&HeldLedger::new(9, SECOND)));
             let Poll::Ready(Some(Err(stopped))) = next(&mut gate) else { panic!("{body:?}") };
-            assert!(stopped.starts_with(why), "{body:?}: {stopped}");
+            assert!(stopped.starts_with("datum_invalid: "), "{body:?}: {stopped}");
         };
-        stops(&[b"\x04h"], 9, "datum_invalid: ");
-        stops(&[b"\x04", b"hi\x00"], 9, "datum_invalid: ");
-        stops(&[b"\x04h", b"i"], 2, "the process holds");
+        stops(&[b"\x04h"]);
+        stops(&[b"\x04", b"hi\x00"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_enforced_body_without_room_is_read_no_further_and_then_stops() {
+        let ledger = HeldLedger::new(2, SECOND);
+        let mut gate = Gate::enforce(frames(&[b"\x08h", b"i"], false), judge(), HeldBytes::of(&ledger));
+        assert_eq!(next(&mut gate), Poll::Pending);
+        gate.inner = frames(&[b"gh"], true);
+        assert_eq!((next(&mut gate), gate.inner.coming.len()), (Poll::Pending, 1), "it waits");
+        tokio::time::advance(2 * SECOND).await;
+        let Poll::Ready(Some(Err(stopped))) = next(&mut gate) else { panic!("it goes on") };
+        assert!(stopped.starts_with("the process holds"), "{stopped}");
+        assert_eq!(ledger.held(), 0);
     }
 
     /// Whatever the verdict is to be, and however little may be held.
@@ -499,7 +550,7 @@ mod tests {
             [(&[b"\x04", b"h", b"i"], false), (&[b"\x04", b"h"], true), (&[b"\x04", b"hi\x00", b"more"], true)];
         for (body, refused) in cases {
             let length: u64 = body.iter().map(|frame| frame.len() as u64).sum();
-            let mut gate = Gate::observe(frames(body, true), judge(), HeldBytes::of(&HeldLedger::new(0)));
+            let mut gate = Gate::observe(frames(body, true), judge(), HeldBytes::of(&HeldLedger::new(0, SECOND)));
             let report = gate.report();
             let mut left = length;
             for &frame in body {

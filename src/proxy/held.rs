@@ -1,33 +1,53 @@
 //! How many bytes of bodies the process holds back, and how many it may.
+//!
+//! A body that finds no room waits for it, in the order in which they came, whichever worker it is with, and not for
+//! long. While it waits nothing more of it is read, so that its sender has to wait too.
 
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
 /// One body's share of the bytes that the process holds; given back when it is dropped.
-#[derive(Debug)]
 pub(crate) struct HeldBytes {
     ledger: Arc<HeldLedger>,
     share: u64,
+    /// How many bytes more it waits for, while it does.
+    waiting: Option<(u64, Pin<Box<dyn Future<Output = Granted>>>)>,
 }
 
 /// The account of the whole process.
 #[derive(Debug)]
 pub(crate) struct HeldLedger {
-    held: AtomicU64,
+    /// A permit is a byte. Whoever waits gets what is given back before anyone who comes later.
+    room: Arc<Semaphore>,
     most: u64,
+    wait_max: Duration,
 }
 
+/// There was no room in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoRoom;
+
+type Granted = Result<Result<OwnedSemaphorePermit, AcquireError>, Elapsed>;
+
 impl HeldLedger {
-    /// An account of at most so many bytes.
+    /// An account of at most so many bytes, for which a body waits no longer than this.
     #[must_use]
-    pub(crate) fn new(most: u64) -> Arc<Self> {
-        Arc::new(Self { held: AtomicU64::new(0), most })
+    pub(crate) fn new(most: u64, wait_max: Duration) -> Arc<Self> {
+        let permits = usize::try_from(most).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Arc::new(Self { room: Arc::new(Semaphore::new(permits)), most: permits as u64, wait_max })
     }
 
-    /// Bytes held now.
+    /// Bytes held now, or set aside for the one who waits first.
     #[must_use]
     pub(crate) fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
+        self.most - self.room.available_permits() as u64
     }
 
     /// Bytes that may be held.
@@ -41,17 +61,49 @@ impl HeldBytes {
     /// A share of nothing yet.
     #[must_use]
     pub(crate) fn of(ledger: &Arc<HeldLedger>) -> Self {
-        Self { ledger: ledger.clone(), share: 0 }
+        Self { ledger: ledger.clone(), share: 0, waiting: None }
     }
 
-    /// Takes more, if the process may hold it.
+    /// Whether it waits for room.
+    #[must_use]
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Takes so many bytes more as soon as the process may hold them. Who waits asks for the same number again.
+    ///
+    /// # Errors
+    /// Where there is no room within the limit.
+    pub(crate) fn poll_grow(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<Result<(), NoRoom>> {
+        let (bytes, granted) = match &mut self.waiting {
+            Some((bytes, room)) => (*bytes, ready!(room.as_mut().poll(cx))),
+            None => {
+                if self.grow(bytes) {
+                    return Poll::Ready(Ok(()));
+                }
+                let Ok(permits) = u32::try_from(bytes) else { return Poll::Ready(Err(NoRoom)) };
+                let room = timeout(self.ledger.wait_max, self.ledger.room.clone().acquire_many_owned(permits));
+                let (_, room) = self.waiting.insert((bytes, Box::pin(room)));
+                (bytes, ready!(room.as_mut().poll(cx)))
+            }
+        };
+        self.waiting = None;
+        Poll::Ready(match granted {
+            Ok(Ok(permit)) => {
+                permit.forget();
+                self.share += bytes;
+                Ok(())
+            }
+            Ok(Err(_)) | Err(_) => Err(NoRoom),
+        })
+    }
+
+    /// Takes more, if the process may hold it now.
     #[must_use]
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
-        let before = self.ledger.held.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) > self.ledger.most {
-            self.ledger.held.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
-        }
+        let Ok(permits) = u32::try_from(bytes) else { return false };
+        let Ok(permit) = self.ledger.room.try_acquire_many(permits) else { return false };
+        permit.forget();
         self.share += bytes;
         true
     }
@@ -59,13 +111,78 @@ impl HeldBytes {
     /// Gives some back; never more than was taken.
     pub(crate) fn shrink(&mut self, bytes: u64) {
         let back = bytes.min(self.share);
-        self.share -= back;
-        self.ledger.held.fetch_sub(back, Ordering::Relaxed);
+        if back > 0 {
+            self.share -= back;
+            // What was taken came from as many permits.
+            self.ledger.room.add_permits(usize::try_from(back).unwrap_or(0));
+        }
     }
 }
 
 impl Drop for HeldBytes {
     fn drop(&mut self) {
         self.shrink(self.share);
+    }
+}
+
+impl fmt::Debug for HeldBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.waiting.as_ref().map(|(bytes, _)| bytes);
+        f.debug_struct("HeldBytes").field("share", &self.share).field("waiting", &waiting).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn grow(held: &mut HeldBytes, bytes: u64) -> Result<(), NoRoom> {
+        poll_fn(|cx| held.poll_grow(bytes, cx)).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_past_the_limit_waits_and_then_has_no_room() {
+        let ledger = HeldLedger::new(10, SECOND);
+        let (mut first, mut second) = (HeldBytes::of(&ledger), HeldBytes::of(&ledger));
+        assert_eq!(grow(&mut first, 7).await, Ok(()));
+        assert_eq!(grow(&mut second, 3).await, Ok(()), "at the limit");
+        let begin = tokio::time::Instant::now();
+        assert_eq!(grow(&mut second, 1).await, Err(NoRoom), "one past it");
+        assert_eq!(begin.elapsed(), SECOND);
+        drop(second);
+        assert_eq!(ledger.held(), 7);
+        first.shrink(8);
+        assert_eq!(ledger.held(), 0, "no more than was taken");
+        assert_eq!(grow(&mut first, 11).await, Err(NoRoom), "more than there is");
+        assert_eq!(ledger.held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_goes_to_who_came_first_and_is_not_lost_with_who_leaves() {
+        let ledger = HeldLedger::new(10, SECOND);
+        let mut holding = HeldBytes::of(&ledger);
+        assert_eq!(grow(&mut holding, 10).await, Ok(()));
+        let mut large = HeldBytes::of(&ledger);
+        let mut small = HeldBytes::of(&ledger);
+        let mut gone = HeldBytes::of(&ledger);
+        let poll = |held: &mut HeldBytes, bytes| {
+            held.poll_grow(bytes, &mut Context::from_waker(std::task::Waker::noop())).map(|grown| grown.is_ok())
+        };
+        assert_eq!(poll(&mut large, 6), Poll::Pending);
+        assert_eq!(poll(&mut gone, 2), Poll::Pending);
+        assert_eq!(poll(&mut small, 1), Poll::Pending);
+        holding.shrink(4);
+        assert_eq!(poll(&mut small, 1), Poll::Pending, "what is free is the first one's");
+        assert_eq!(poll(&mut large, 6), Poll::Pending);
+        drop(gone);
+        holding.shrink(3);
+        assert_eq!(poll(&mut large, 6), Poll::Ready(true));
+        assert_eq!(poll(&mut small, 1), Poll::Ready(true));
+        assert_eq!(ledger.held(), 10);
+        drop((large, small));
+        assert_eq!(ledger.held(), 3);
     }
 }

@@ -13,6 +13,7 @@ use super::caller::{Caller, NoIdentity};
 use super::connection::Connection;
 use super::gate::{Gate, Judge, Stopped};
 use super::head::{self, Added, Coded, Target};
+use super::pace::{Late, PaceLimits};
 use super::refusal::{BodyFault, Refusal};
 use super::reply::Reply;
 use super::service::{Answer, Unanswered};
@@ -86,6 +87,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
 pub(crate) struct Gone;
 
 /// What the caller gets of a request that passes.
+#[allow(clippy::large_enum_variant, reason = "nearly every one is an answer")]
 enum Passed {
     /// An answer, which must be over by a time.
     Answer { head: response::Parts, answer: Gate<Answer>, by: Instant },
@@ -125,13 +127,9 @@ async fn pass(
     let mut gate = request_gate(connection, judge, unread);
     let asked = gate.report();
     told.reads(asked.clone());
-    let released = timeout(limits.body_time_max, gate.first_release()).await;
-    if let Err(end) = released
-        .map_err(|_| late_body(limits.body_time_max))
-        .and_then(|released| released.map_err(|stopped| stop(now, route, stopped)))
-    {
+    if let Err(stopped) = gate.first_release().await {
         *body = Some(gate.into_inner());
-        return Err(end);
+        return Err(stop(now, route, limits.pace, stopped));
     }
 
     // The service. From here on it may have acted.
@@ -144,9 +142,9 @@ async fn pass(
     let (mut answer_head, answer) = match forward(connection, permit, request, target.upgrade.is_some(), deadline).await
     {
         Ok(answer) => answer.into_parts(),
-        // A caller that breaks off in a body that streams breaks the request to the service too.
+        // A caller that breaks off in a body that streams, or is too slow, breaks the request to the service too.
         Err(_) if asked.borrow().broken => return Err(End::Gone),
-        Err(refusal) => return Err(refusal.into()),
+        Err(refusal) => return Err(asked.borrow().late.map_or(refusal, |late| late_body(limits.pace, late)).into()),
     };
 
     // What it answers.
@@ -163,7 +161,7 @@ async fn pass(
         Ok(Err(Stopped::Overload)) => {
             Err(Refusal::new(Reason::AnswerInvalid, "no memory is left to judge the answer").into())
         }
-        Ok(Err(Stopped::Late)) | Err(_) => {
+        Ok(Err(Stopped::Late(_))) | Err(_) => {
             Err(Refusal::new(Reason::ServiceTimeout, "the service did not finish its answer in time").into())
         }
     }
@@ -269,12 +267,13 @@ fn coding_refused(contract: &Contract, coded: Coded) -> Refusal {
     Refusal { taken: Some(contract.codings), ..Refusal::new(Reason::ContentCodingRefused, detail) }
 }
 
-/// The gate that the request's body goes through.
+/// The gate that the request's body goes through. What nobody judges may be a conversation, with its silences: the
+/// request's own limit bounds it.
 fn request_gate(connection: &Connection, judge: Option<(Judge, bool)>, body: Incoming) -> Gate<Incoming> {
-    let budget = connection.worker.hold();
+    let (budget, pace) = (connection.worker.hold(), connection.worker.limits.pace);
     match judge {
-        Some((judge, true)) => Gate::enforce(body, judge, budget),
-        Some((judge, false)) => Gate::observe(body, judge, budget),
+        Some((judge, true)) => Gate::enforce(body, judge, budget).paced(pace),
+        Some((judge, false)) => Gate::observe(body, judge, budget).paced(pace),
         None => Gate::open(body, budget),
     }
 }
@@ -387,7 +386,7 @@ fn has_content(method: &Method, status: StatusCode, empty: bool) -> bool {
 }
 
 /// What becomes of a request whose body stopped.
-fn stop(now: &Snapshot, route: Option<&Route>, stopped: Stopped) -> End {
+fn stop(now: &Snapshot, route: Option<&Route>, pace: PaceLimits, stopped: Stopped) -> End {
     match stopped {
         Stopped::Refused(refused) => {
             let mut refusal = Refusal::new(refused.reason, refused.detail.clone());
@@ -402,7 +401,7 @@ fn stop(now: &Snapshot, route: Option<&Route>, stopped: Stopped) -> End {
         }
         Stopped::Gone(_) => End::Gone,
         Stopped::Overload => Refusal::new(Reason::Overload, "too many bytes wait for their verdict").into(),
-        Stopped::Late => Refusal::new(Reason::BodyTimeout, "the body did not end in time").into(),
+        Stopped::Late(late) => late_body(pace, late).into(),
     }
 }
 
@@ -428,8 +427,13 @@ fn body_fault(now: &Snapshot, refused: Refused) -> BodyFault {
     BodyFault { refused, schema }
 }
 
-fn late_body(limit: Duration) -> End {
-    Refusal::new(Reason::BodyTimeout, format!("the body did not come within {limit:?}")).into()
+fn late_body(pace: PaceLimits, late: Late) -> Refusal {
+    let PaceLimits { verdict_time_max, rate_min, window } = pace;
+    let detail = match late {
+        Late::Whole => format!("the body did not come within {verdict_time_max:?}"),
+        Late::Trickle => format!("the body came at less than {rate_min} bytes a second over {window:?}"),
+    };
+    Refusal::new(Reason::BodyTimeout, detail)
 }
 
 fn service_failed(error: &dyn std::fmt::Display) -> Refusal {

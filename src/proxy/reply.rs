@@ -2,6 +2,7 @@
 //! nobody wants it any more.
 
 use super::gate::{Gate, Stopped};
+use super::pace::Late;
 use super::service::Answer;
 use super::told::Told;
 use bytes::Bytes;
@@ -20,6 +21,7 @@ pub(crate) struct Reply {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every one is the service's")]
 enum ReplyBody {
     /// Our own words.
     Own(Option<Bytes>),
@@ -75,7 +77,7 @@ impl Body for Reply {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
                     ready!(deadline.poll(cx));
-                    Some(Err(Stopped::Late))
+                    Some(Err(Stopped::Late(Late::Whole)))
                 }
             },
         };

@@ -182,7 +182,7 @@ impl Told {
             Stopped::Refused(_) => (Outcome::Refused, Some(Reason::AnswerInvalid)),
             Stopped::Gone(_) => (Outcome::Failed, Some(Reason::ServiceFailed)),
             Stopped::Overload => (Outcome::Refused, Some(Reason::Overload)),
-            Stopped::Late => (Outcome::Failed, Some(Reason::ServiceTimeout)),
+            Stopped::Late(_) => (Outcome::Failed, Some(Reason::ServiceTimeout)),
         };
         self.0.tell();
     }

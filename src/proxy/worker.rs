@@ -2,6 +2,7 @@
 
 use super::head::HeadLimits;
 use super::held::{HeldBytes, HeldLedger};
+use super::pace::PaceLimits;
 use super::service::Service;
 use crate::control::Snapshot;
 use crate::control::config::{Config, InboundConfig, ServiceConfig};
@@ -56,7 +57,7 @@ pub(crate) struct Limits {
     pub(crate) head: HeadLimits,
     pub(crate) handshake_time_max: Duration,
     pub(crate) head_time_max: Duration,
-    pub(crate) body_time_max: Duration,
+    pub(crate) pace: PaceLimits,
     pub(crate) connect_time_max: Duration,
     pub(crate) first_byte_time_max: Duration,
     pub(crate) request_time_max: Duration,
@@ -95,7 +96,11 @@ impl Limits {
             head: HeadLimits { bytes_max: limits.head_bytes, fields_max: limits.head_fields },
             handshake_time_max: timeouts.handshake,
             head_time_max: timeouts.head,
-            body_time_max: timeouts.body,
+            pace: PaceLimits {
+                verdict_time_max: timeouts.body,
+                rate_min: limits.body_rate,
+                window: timeouts.body_window,
+            },
             connect_time_max: timeouts.connect,
             first_byte_time_max: timeouts.first_byte,
             request_time_max: timeouts.request,

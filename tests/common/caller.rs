@@ -119,6 +119,11 @@ impl Caller {
         Self { tls: None, sidecar }
     }
 
+    /// How it does TLS.
+    pub(crate) fn tls(&self) -> rustls::ClientConfig {
+        self.tls.clone().unwrap()
+    }
+
     /// One request on a connection of its own.
     pub(crate) async fn send(&self, http: Http, ask: Ask) -> Reply {
         let what = format!("{} {}", ask.method, ask.path);

@@ -25,13 +25,16 @@ pub(crate) enum StreamEnd {
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const PADDED: u8 = 8;
 
 impl Frames {
     /// Connects and says what a client says first.
@@ -70,6 +73,16 @@ impl Frames {
             let last = if at + 1 == parts.len() { END_HEADERS } else { 0 };
             self.write(kind, first | last, stream, part).await;
         }
+    }
+
+    /// Waits until the other side has ended the connection.
+    pub(crate) async fn closed(&mut self) {
+        let mut nowhere = vec![0; 1 << 16];
+        within("the connection is closed", async {
+            // A reset is an end too.
+            while self.stream.read(&mut nowhere).await.is_ok_and(|read| read > 0) {}
+        })
+        .await;
     }
 
     /// What becomes of a stream. Settings and the like are passed over; a connection that ends ends it.

@@ -17,6 +17,7 @@ pub(crate) mod caller;
 pub(crate) mod certificates;
 pub(crate) mod coded;
 pub(crate) mod frames;
+pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod service;
 pub(crate) mod world;

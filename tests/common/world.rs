@@ -24,6 +24,8 @@ pub(crate) struct Setup {
     pub(crate) protocol: Protocol,
     /// Where the service is said to be, if not where the double is.
     pub(crate) service: Option<SocketAddr>,
+    /// Threads that serve.
+    pub(crate) workers: usize,
     /// More keys of the bootstrap's `inbound`.
     pub(crate) inbound: &'static str,
     /// More keys of the bootstrap's `admin`.
@@ -47,6 +49,7 @@ impl Default for Setup {
         Self {
             protocol: Protocol::Http1,
             service: None,
+            workers: 1,
             inbound: "",
             admin: "",
             bootstrap: "",
@@ -56,6 +59,55 @@ impl Default for Setup {
             crls: &[],
             prepare: |_, _| {},
         }
+    }
+}
+
+/// The files of a world, its authorities and its service: all but the sidecar.
+pub(crate) struct Prepared {
+    pub(crate) files: tempfile::TempDir,
+    pub(crate) authority: Authority,
+    pub(crate) service: Double,
+}
+
+impl Prepared {
+    /// Writes the files, `avrogate.yaml` among them, and starts the service.
+    pub(crate) async fn new(setup: &Setup) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let authority = Authority::new();
+        let own = authority.workload("orders");
+        let service = Double::start(setup.protocol).await;
+        let write = |name: &str, text: &str| std::fs::write(files.path().join(name), text).unwrap();
+        write("tls.crt", &own.certificate_pem);
+        write("tls.key", &own.key_pem);
+        write("ca.crt", &authority.bundle());
+        write("policy.yaml", &setup.policy);
+        (setup.prepare)(&authority, files.path());
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/example/schemas");
+        let schemas = setup.schemas.map_or(example, Into::into);
+        let bootstrap = format!(
+            "apiVersion: avrogate.dev/v1alpha1\n\
+             kind: Sidecar\n\
+             workers: {}\n\
+             inbound: {{listen: \"127.0.0.1:0\", {}}}\n\
+             service: {{address: \"{}\", protocol: {:?}}}\n\
+             identity: {{certificate: tls.crt, key: tls.key, trustBundles: {{cluster.local: ca.crt}}, crls: {:?}}}\n\
+             policy: {}\n\
+             schemas: {{directory: {}}}\n\
+             admin: {{listen: \"127.0.0.1:0\", {}}}\n\
+             decisions: {{passes: 100%}}\n\
+             {}",
+            setup.workers,
+            setup.inbound,
+            setup.service.unwrap_or(service.address),
+            setup.protocol,
+            setup.crls,
+            setup.policy_path,
+            schemas.display(),
+            setup.admin,
+            setup.bootstrap,
+        );
+        write("avrogate.yaml", &bootstrap);
+        Self { files, authority, service }
     }
 }
 
@@ -96,40 +148,7 @@ impl World {
 
     /// A world of its own kind.
     pub(crate) async fn with(setup: Setup) -> Self {
-        let files = tempfile::tempdir().unwrap();
-        let authority = Authority::new();
-        let own = authority.workload("orders");
-        let service = Double::start(setup.protocol).await;
-        let write = |name: &str, text: &str| std::fs::write(files.path().join(name), text).unwrap();
-        write("tls.crt", &own.certificate_pem);
-        write("tls.key", &own.key_pem);
-        write("ca.crt", &authority.bundle());
-        write("policy.yaml", &setup.policy);
-        (setup.prepare)(&authority, files.path());
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/example/schemas");
-        let schemas = setup.schemas.map_or(example, Into::into);
-        let bootstrap = format!(
-            "apiVersion: avrogate.dev/v1alpha1\n\
-             kind: Sidecar\n\
-             workers: 1\n\
-             inbound: {{listen: \"127.0.0.1:0\", {}}}\n\
-             service: {{address: \"{}\", protocol: {:?}}}\n\
-             identity: {{certificate: tls.crt, key: tls.key, trustBundles: {{cluster.local: ca.crt}}, crls: {:?}}}\n\
-             policy: {}\n\
-             schemas: {{directory: {}}}\n\
-             admin: {{listen: \"127.0.0.1:0\", {}}}\n\
-             decisions: {{passes: 100%}}\n\
-             {}",
-            setup.inbound,
-            setup.service.unwrap_or(service.address),
-            setup.protocol,
-            setup.crls,
-            setup.policy_path,
-            schemas.display(),
-            setup.admin,
-            setup.bootstrap,
-        );
-        write("avrogate.yaml", &bootstrap);
+        let Prepared { files, authority, service } = Prepared::new(&setup).await;
         let (config, _) = Config::load(&files.path().join("avrogate.yaml"))
             .unwrap_or_else(|findings| panic!("{}", findings.iter().map(ToString::to_string).collect::<String>()));
         let decisions = Lines::default();

@@ -147,6 +147,9 @@ struct LimitsEntry {
     /// Bytes of bodies that wait for their verdict, all together: 64MiB.
     #[serde(default)]
     held_bytes: Option<ByteSize>,
+    /// Bytes a second that a judged body brings at least while its caller is waited for: 1KiB.
+    #[serde(default)]
+    body_rate: Option<ByteSize>,
     /// Connections of callers: 10000.
     #[serde(default)]
     connections: Option<Spanned<u64>>,
@@ -166,8 +169,12 @@ struct TimeoutsEntry {
     handshake: Option<TimeSpan>,
     /// A request's head: 10s.
     head: Option<TimeSpan>,
-    /// A request's body: 30s.
+    /// A request's body, until its verdict: 30s.
     body: Option<TimeSpan>,
+    /// What a body brings in this time says how fast it is; the first is its grace: 5s.
+    body_window: Option<TimeSpan>,
+    /// Room among the bytes that may be held: 1s.
+    room: Option<TimeSpan>,
     /// A connection to the service: 1s.
     connect: Option<TimeSpan>,
     /// The service's answer to begin: 30s.
@@ -372,6 +379,7 @@ impl Reader<'_> {
         let head_bytes = entry.head_bytes.as_ref().map(|size| size.map(|size| size.bytes()));
         Limits {
             held_bytes: entry.held_bytes.map_or(defaults.held_bytes, ByteSize::bytes),
+            body_rate: entry.body_rate.map_or(defaults.body_rate, ByteSize::bytes),
             connections: self.within(entry.connections.as_ref(), &CONNECTIONS, "").unwrap_or(defaults.connections),
             head_bytes: self.within(head_bytes.as_ref(), &HEAD_BYTES, "bytes").unwrap_or(defaults.head_bytes),
             head_fields: self.within(entry.head_fields.as_ref(), &HEAD_FIELDS, "").unwrap_or(defaults.head_fields),
@@ -426,6 +434,8 @@ fn timeouts(entry: &TimeoutsEntry) -> Timeouts {
         handshake: duration(entry.handshake, defaults.handshake),
         head: duration(entry.head, defaults.head),
         body: duration(entry.body, defaults.body),
+        body_window: duration(entry.body_window, defaults.body_window),
+        room: duration(entry.room, defaults.room),
         connect: duration(entry.connect, defaults.connect),
         first_byte: duration(entry.first_byte, defaults.first_byte),
         request: duration(entry.request, defaults.request),

@@ -20,8 +20,8 @@ schemas: {directory: schemas}
 admin: {listen: "0.0.0.0:7191", probes: [/healthz]}
 mode: PerRoute
 breakGlass: glass/dry-run
-limits: {heldBytes: 32MiB, connections: 100, headBytes: 8KiB, headFields: 50}
-timeouts: {handshake: 1s, head: 2s, body: 3s, connect: 400ms, firstByte: 5s, request: 6s, idle: 7m}
+limits: {heldBytes: 32MiB, bodyRate: 2KiB, connections: 100, headBytes: 8KiB, headFields: 50}
+timeouts: {handshake: 1s, head: 2s, body: 3s, bodyWindow: 4s, room: 500ms, connect: 400ms, firstByte: 5s, request: 6s, idle: 7m}
 shutdownDelay: 2s
 shutdownGracePeriod: 8s
 decisions: {passes: 0.5%}
@@ -80,6 +80,7 @@ fn a_whole_file() {
       "breakGlass": "/etc/here/glass/dry-run",
       "limits": {
         "heldBytes": 33554432,
+        "bodyRate": 2048,
         "connections": 100,
         "headBytes": 8192,
         "headFields": 50
@@ -88,6 +89,8 @@ fn a_whole_file() {
         "handshake": "1s",
         "head": "2s",
         "body": "3s",
+        "bodyWindow": "4s",
+        "room": "500ms",
         "connect": "400ms",
         "firstByte": "5s",
         "request": "6s",
