@@ -275,6 +275,7 @@ pub(crate) fn to_service<B>(head: &request::Parts, target: &Target<'_>, added: A
     for (name, value) in &head.headers {
         let dropped = is_per_hop(name)
             || is_ours(name)
+            || is_override(name)
             || is_nominated(&head.headers, name)
             || matches!(name.as_str(), "host" | "content-length" | "expect" | "x-request-id")
             || (added.coding.is_some() && name == CONTENT_ENCODING)
@@ -348,11 +349,27 @@ fn is_per_hop(name: &HeaderName) -> bool {
 /// a CGI-like service reads `_` as `-`.
 fn is_ours(name: &HeaderName) -> bool {
     const OURS: [&str; 3] = ["x-forwarded-client-cert", "l5d-client-id", "x-request-id"];
+    let begin = name.as_str().bytes().map(dashed).take(9);
+    matches!(name.as_str().as_bytes().first(), Some(b'x' | b'l' | b'a'))
+        && (OURS.into_iter().any(|ours| spells(name, ours)) || begin.eq(*b"avrogate-"))
+}
+
+/// Fields that some frameworks believe rather than the request line: policy has decided on that, and the service has to
+/// see what was decided on.
+fn is_override(name: &HeaderName) -> bool {
+    const OVERRIDES: [&str; 5] =
+        ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"];
+    name.as_str().starts_with('x') && OVERRIDES.into_iter().any(|other| spells(name, other))
+}
+
+/// Whether a CGI-like service reads this name as that one.
+fn spells(name: &HeaderName, other: &str) -> bool {
     let name = name.as_str();
-    let plain = |a: u8| if a == b'_' { b'-' } else { a };
-    let spells = |ours: &str| name.len() == ours.len() && name.bytes().map(plain).eq(ours.bytes());
-    matches!(name.as_bytes().first(), Some(b'x' | b'l' | b'a'))
-        && (OURS.into_iter().any(spells) || name.bytes().map(plain).take(9).eq(*b"avrogate-"))
+    name.len() == other.len() && name.bytes().map(dashed).eq(other.bytes())
+}
+
+fn dashed(byte: u8) -> u8 {
+    if byte == b'_' { b'-' } else { byte }
 }
 
 /// Whether a Connection field takes this one out.
