@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// What a connection is doing.
@@ -19,10 +20,17 @@ pub(crate) struct Activity {
     idle_since: Cell<Instant>,
     /// When the last of the requests that go on must be over.
     over_by: Cell<Option<Instant>>,
-    /// Whether it has had a request.
-    used: Cell<bool>,
+    /// Requests that it has had, and those that its caller gave up.
+    begun: Cell<u32>,
+    abandoned: Cell<u32>,
+    /// Told when its caller gives up too many.
+    restless: Notify,
     h1: bool,
 }
+
+/// A caller that gives up so many requests of one connection, and more than it waits for, wants no answers: it resets
+/// streams to have work done for nothing (CVE-2023-44487). h2 counts only those that nobody has begun to answer.
+const ABANDONED_MAX: u32 = 500;
 
 /// A request that goes on.
 #[derive(Debug)]
@@ -43,7 +51,9 @@ impl Activity {
             head_begun: Cell::new(None),
             idle_since: Cell::new(Instant::now()),
             over_by: Cell::new(None),
-            used: Cell::new(false),
+            begun: Cell::new(0),
+            abandoned: Cell::new(0),
+            restless: Notify::new(),
             h1,
         }
     }
@@ -52,8 +62,22 @@ impl Activity {
     pub(crate) fn busy(self: &Rc<Self>) -> Busy {
         self.requests.set(self.requests.get() + 1);
         self.head_begun.set(None);
-        self.used.set(true);
+        self.begun.set(self.begun.get().saturating_add(1));
         Busy(self.clone())
+    }
+
+    /// Its caller gave a request up.
+    pub(crate) fn abandoned(&self) {
+        let abandoned = self.abandoned.get().saturating_add(1);
+        self.abandoned.set(abandoned);
+        if abandoned > ABANDONED_MAX && abandoned > self.begun.get() / 2 {
+            self.restless.notify_one();
+        }
+    }
+
+    /// Waits until its caller gives up too many requests.
+    pub(crate) async fn is_restless(&self) {
+        self.restless.notified().await;
     }
 
     /// A request that goes on must be over by this time.
@@ -74,7 +98,7 @@ impl Activity {
 
     /// Whether it has had a request.
     pub(crate) fn was_used(&self) -> bool {
-        self.used.get()
+        self.begun.get() > 0
     }
 
     /// Whether it speaks h1.

@@ -326,6 +326,10 @@ where
                 check.as_mut().reset(stage.1);
                 Leaving::No
             }
+            () = connection.activity.is_restless(), if !matches!(leaving, Leaving::By(_)) => {
+                tracing::debug!("connection ends: its caller gives up what it asks for");
+                Leaving::By(Instant::now())
+            }
             changed = trust.changed(), if !matches!(leaving, Leaving::By(_)) => {
                 if changed.is_ok() && connection.is_confirmed() { Leaving::No } else { Leaving::By(Instant::now() + LEAVING_TIME_MAX) }
             }

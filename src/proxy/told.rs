@@ -220,6 +220,7 @@ impl Telling {
 impl Drop for Telling {
     fn drop(&mut self) {
         if !self.told {
+            self.connection.activity.abandoned();
             self.record.outcome = Outcome::Abandoned;
             let over = *self.connection.worker.shared.life.borrow() == Life::Over;
             self.record.reason = Some(if over { Reason::Draining } else { Reason::PeerGone });
