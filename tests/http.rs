@@ -151,6 +151,19 @@ async fn a_message_ends_where_everybody_says() {
     play("framing.yaml").await;
 }
 
+/// Extensions are dropped, and bounded: whoever sends one without end sends no body.
+#[tokio::test]
+async fn an_extension_without_end_is_refused() {
+    let world = World::start().await;
+    let mut raw = world.caller("checkout").raw().await;
+    let extension = "x".repeat(1 << 20);
+    let head = "POST /v1/orders HTTP/1.1\r\nhost: orders\r\ntransfer-encoding: chunked\r\n\r\n";
+    // Who is refused may find the connection closed while it writes.
+    let _ = raw.write(format!("{head}5;{extension}\r\nhello\r\n0\r\n\r\n")).await;
+    assert!(raw.answer().await.is_none_or(|answer| answer.verdict() == (400, "bad_request")));
+    assert_eq!(world.end().await.bytes, 0);
+}
+
 #[tokio::test]
 async fn a_head_is_plain_or_refused() {
     play("lines.yaml").await;
@@ -192,6 +205,22 @@ async fn an_absolute_target_replaces_the_host() {
     raw.write("GET http://orders:81/healthz HTTP/1.1\r\nhost: others\r\n\r\n").await.unwrap();
     assert_eq!(raw.answer().await.unwrap().status, 201);
     assert_eq!(world.end().await.seen[0].field("host"), Some("orders:81"));
+}
+
+/// What names another path or method than policy has decided on stays here, in any spelling.
+#[tokio::test]
+async fn the_service_hears_of_no_other_path_or_method() {
+    let world = World::start().await;
+    let names =
+        ["x-original-url", "x_rewrite_url", "x-http-method-override", "x-http_method", "x-method-override", "x-kept"];
+    for http in BOTH {
+        let ask = names.iter().fold(Ask::get("/free"), |ask, name| ask.field(name, "/v1/orders/1"));
+        assert_eq!(world.caller("checkout").send(http, ask).await.status, 201);
+    }
+    for seen in world.end().await.seen {
+        let named: Vec<_> = seen.fields.iter().filter(|(_, value)| value == "/v1/orders/1").collect();
+        assert!(named.len() == 1 && named[0].0 == "x-kept", "{named:?}");
+    }
 }
 
 #[tokio::test]
