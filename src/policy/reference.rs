@@ -49,33 +49,41 @@ fn route<'d>(
     method: &str,
     path: &RequestPath<'_>,
 ) -> Option<(&'d Document, &'d RouteEntry)> {
-    let (_, document, best) = best(documents, method, path.as_str())
-        .filter(|found| !passes_by(documents, found.0.0, method, path.as_str()))?;
+    let found =
+        best(documents, method, path.as_str()).filter(|found| !passes_by(documents, found, method, path.as_str()))?;
     if let Some(plain) = path.plain() {
-        let other =
-            self::best(documents, method, plain).filter(|found| !passes_by(documents, found.0.0, method, plain))?;
-        if !std::ptr::eq(other.2, best) {
+        let other = best(documents, method, plain).filter(|found| !passes_by(documents, found, method, plain))?;
+        if !std::ptr::eq(other.2, found.2) {
             return None;
         }
     }
-    Some((document, best))
+    Some((found.1, found.2))
 }
 
-/// A path that only a Prefix takes, though with a slash more or less at its end it has a nearer match.
-fn passes_by(documents: &[Document], kind: PathKind, method: &str, path: &str) -> bool {
+/// A path that, with a slash more or less at its end, is another route's by a match that comes before the one found.
+fn passes_by(documents: &[Document], found: &Best<'_>, method: &str, path: &str) -> bool {
     let twin = match path.strip_suffix('/') {
+        Some("") => return false,
         Some(shorter) => shorter.to_owned(),
         None => format!("{path}/"),
     };
-    kind == PathKind::Prefix
-        && !twin.is_empty()
-        && best(documents, method, &twin).is_some_and(|found| found.0.0 != PathKind::Prefix)
+    best(documents, method, &twin).is_some_and(|twin| {
+        let before = match (&twin.0, &found.0) {
+            ((PathKind::Template, twin, _), (PathKind::Template, found, _)) => {
+                twin.iter().zip(found).find(|(twin, found)| twin != found).is_some_and(|(twin, found)| twin < found)
+            }
+            (twin, found) => twin.0 < found.0,
+        };
+        before && !std::ptr::eq(twin.2, found.2)
+    })
 }
 
 /// Smaller is better: the kind, then what is spelled out (a longer Prefix, a literal before a variable), then the method.
 type Rank = (PathKind, Vec<u8>, bool);
 
-fn best<'d>(documents: &'d [Document], method: &str, path: &str) -> Option<(Rank, &'d Document, &'d RouteEntry)> {
+type Best<'d> = (Rank, &'d Document, &'d RouteEntry);
+
+fn best<'d>(documents: &'d [Document], method: &str, path: &str) -> Option<Best<'d>> {
     let mut found: Vec<_> = Vec::new();
     for document in documents {
         for route in &document.spec.routes.value {

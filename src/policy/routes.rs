@@ -4,8 +4,8 @@
 //! leftmost segment in which they differ; a match with a method before one for any method. The cost follows the
 //! segments of the path, not the number of routes.
 //!
-//! A service may read `/a/` as `/a`, or `%40` as `@`. So that no spelling slips past a route, a path that falls to a
-//! Prefix although its twin with (or without) a slash at the end has a nearer match leads nowhere, and so does one
+//! A service may read `/a/` as `/a`, or `%40` as `@`. So that no spelling slips past a route, a path leads nowhere if its
+//! twin with (or without) a slash at the end is another route's by a match that comes before its own, and so does one
 //! whose plain form leads elsewhere.
 
 #![warn(clippy::indexing_slicing)]
@@ -39,6 +39,8 @@ pub(super) struct Match {
 pub(super) struct Found {
     pub(super) route: RouteIndex,
     pub(super) kind: PathKind,
+    /// Which of the first 128 segments are a Template's variables: a bit each, the first the highest.
+    variables: u128,
 }
 
 /// Why a method and a path lead nowhere.
@@ -107,7 +109,9 @@ impl RouteTable {
     fn read(&self, method: &str, text: &str) -> Result<Found, NoRoute> {
         let found = self.nearest(method, segments(text)).ok_or(NoRoute::Unknown)?;
         match self.beside_slash(method, text) {
-            Some(nearer) if found.kind == PathKind::Prefix => Err(NoRoute::Twin(nearer.route)),
+            Some(twin) if twin.route != found.route && twin.precedence() < found.precedence() => {
+                Err(NoRoute::Twin(twin.route))
+            }
             _ => Ok(found),
         }
     }
@@ -128,9 +132,9 @@ impl RouteTable {
 
     /// The route that names the whole path.
     fn whole<'p>(&self, method: &str, segments: impl Iterator<Item = &'p str> + Clone) -> Option<Found> {
-        let exact = self.exact(method, segments.clone()).map(|route| Found { route, kind: PathKind::Exact });
-        let template = || self.template(ROOT, method, segments);
-        exact.or_else(|| template().map(|route| Found { route, kind: PathKind::Template }))
+        let exact = self.exact(method, segments.clone());
+        let exact = exact.map(|route| Found { route, kind: PathKind::Exact, variables: 0 });
+        exact.or_else(|| self.template(ROOT, method, segments))
     }
 
     fn exact<'p>(&self, method: &str, mut segments: impl Iterator<Item = &'p str>) -> Option<RouteIndex> {
@@ -145,14 +149,17 @@ impl RouteTable {
         at: NodeIndex,
         method: &str,
         mut segments: impl Iterator<Item = &'p str> + Clone,
-    ) -> Option<RouteIndex> {
+    ) -> Option<Found> {
         let node = self.nodes.get(at)?;
-        let Some(segment) = segments.next() else { return node.template.of(method) };
+        let Some(segment) = segments.next() else {
+            let route = node.template.of(method)?;
+            return Some(Found { route, kind: PathKind::Template, variables: 0 });
+        };
         let literal = node.literal.get(segment).copied();
         let variable = node.variable.filter(|_| !segment.is_empty());
         literal
-            .and_then(|next| self.template(next, method, segments.clone()))
-            .or_else(|| self.template(variable?, method, segments))
+            .and_then(|next| Some(self.template(next, method, segments.clone())?.behind(false)))
+            .or_else(|| Some(self.template(variable?, method, segments)?.behind(true)))
     }
 
     fn longest_prefix<'p>(&self, method: &str, mut segments: impl Iterator<Item = &'p str>) -> Option<Found> {
@@ -162,7 +169,7 @@ impl RouteTable {
             longest = node.prefix.of(method).or(longest);
             next = segments.next().and_then(|segment| node.literal.get(segment).copied());
         }
-        longest.map(|route| Found { route, kind: PathKind::Prefix })
+        longest.map(|route| Found { route, kind: PathKind::Prefix, variables: 0 })
     }
 
     /// The node behind a segment of a pattern, made where it is missing.
@@ -178,6 +185,19 @@ impl RouteTable {
             self.nodes.push(Node::default());
         }
         next
+    }
+}
+
+impl Found {
+    /// The same template with one more segment before it.
+    fn behind(self, variable: bool) -> Self {
+        let first = u128::from(variable) << (u128::BITS - 1);
+        Self { variables: first | self.variables >> 1, ..self }
+    }
+
+    /// What comes first is smaller. A slash at the end makes no difference.
+    fn precedence(self) -> (PathKind, u128) {
+        (self.kind, self.variables)
     }
 }
 
@@ -306,7 +326,7 @@ mod tests {
     #[test]
     fn templates_back_out_of_dead_ends() {
         check(
-            &["* Template /{a}/x/{c}", "* Template /a/{b}/y", "GET Template /a/x/{c}", "* Template /a/{b}/{c}/"],
+            &["* Template /{a}/x/{c}", "* Template /a/{b}/y", "GET Template /a/x/{c}", "* Template /{a}/z/{c}/"],
             &[
                 ("GET /a/x/z", Ok("GET Template /a/x/{c}")),
                 ("PUT /a/x/z", Ok("* Template /{a}/x/{c}")),
@@ -314,7 +334,7 @@ mod tests {
                 ("GET /a/z/y", Ok("* Template /a/{b}/y")),
                 ("GET /b/x/y", Ok("* Template /{a}/x/{c}")),
                 ("GET /a/z/z", UNKNOWN),
-                ("GET /a/z/z/", Ok("* Template /a/{b}/{c}/")),
+                ("GET /a/z/z/", Ok("* Template /{a}/z/{c}/")),
                 ("GET /a/x/", UNKNOWN),
                 ("GET /", UNKNOWN),
             ],
@@ -345,5 +365,27 @@ mod tests {
             ],
         );
         check(&["* Exact /", "* Prefix /v1"], &[("GET /", Ok("* Exact /")), ("GET /v1/", Ok("* Prefix /v1"))]);
+        check(
+            &["* Exact /a/export/", "* Template /a/{id}", "* Template /b/{id}", "* Template /b/{id}/", "* Exact /b/x"],
+            &[
+                ("GET /a/export", Err(NoRoute::Twin(0))),
+                ("GET /a/export/", Ok("* Exact /a/export/")),
+                ("GET /a/7", Ok("* Template /a/{id}")),
+                ("GET /b/7", Ok("* Template /b/{id}")),
+                ("GET /b/7/", Ok("* Template /b/{id}/")),
+                ("GET /b/x", Ok("* Exact /b/x")),
+                ("GET /b/x/", Err(NoRoute::Twin(4))),
+            ],
+        );
+        check(
+            &["* Template /{a}/x/", "* Template /a/{b}", "* Template /{a}/{b}"],
+            &[
+                ("GET /a/x/", Err(NoRoute::Twin(1))),
+                ("GET /a/x", Ok("* Template /a/{b}")),
+                ("GET /b/x", Err(NoRoute::Twin(0))),
+                ("GET /b/x/", Ok("* Template /{a}/x/")),
+                ("GET /b/y", Ok("* Template /{a}/{b}")),
+            ],
+        );
     }
 }
