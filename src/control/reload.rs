@@ -27,7 +27,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 /// Builds the next generation when something has changed.
@@ -264,20 +264,25 @@ pub fn triggers() -> (Sender<Trigger>, Receiver<Trigger>) {
 
 /// Waits until nothing has changed for a moment. Says whether somebody asked; `None` if it is time to end.
 fn settle(first: Trigger, triggers: &Receiver<Trigger>) -> Option<bool> {
+    let end = Instant::now() + SETTLE_MAX;
     let (mut trigger, mut asked) = (first, false);
-    for _ in 0..SETTLE_MAX.as_millis() / SETTLE.as_millis() {
+    loop {
         match trigger {
             Trigger::End => return None,
             Trigger::Asked => asked = true,
             Trigger::Watch => {}
         }
-        trigger = match triggers.recv_timeout(SETTLE) {
+        let left = end.saturating_duration_since(Instant::now());
+        // What is queued is had without waiting: a flood of it would never end.
+        if left.is_zero() {
+            return Some(asked);
+        }
+        trigger = match triggers.recv_timeout(SETTLE.min(left)) {
             Ok(trigger) => trigger,
             Err(RecvTimeoutError::Timeout) => return Some(asked),
             Err(RecvTimeoutError::Disconnected) => return None,
         };
     }
-    (trigger != Trigger::End).then_some(asked || trigger == Trigger::Asked)
 }
 
 fn tell(outcome: &Outcome) {
@@ -440,5 +445,20 @@ fn walk(directory: &Path, deeper: usize, files: &mut BTreeSet<PathBuf>) {
         } else {
             files.insert(path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_waited_for_however_many_events_it_has() {
+        let (trigger, triggers) = triggers();
+        let burst = |last| [Trigger::Watch; 1_000].into_iter().chain([last]).for_each(|one| trigger.send(one).unwrap());
+        burst(Trigger::Asked);
+        assert_eq!(settle(Trigger::Watch, &triggers), Some(true));
+        burst(Trigger::End);
+        assert_eq!(settle(Trigger::Watch, &triggers), None);
     }
 }
