@@ -1,9 +1,10 @@
 //! Text files of the configuration, read within bounds.
 
 use crate::finding::Finding;
+use crate::identity::open_regular;
 use crate::policy::PolicyFile;
 use crate::yaml::TEXT_BYTES_MAX;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -21,8 +22,8 @@ pub fn read_text(path: &Path) -> Result<String, Finding> {
     let wrong = |rule, message: String| Finding::of_file(rule, path.display().to_string(), message);
     let mut bytes = Vec::new();
     let most = u64::try_from(TEXT_BYTES_MAX).unwrap_or(u64::MAX);
-    regular(path)
-        .and_then(|()| File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes))
+    open_regular(path)
+        .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(|error| wrong("file-unreadable", error.to_string()))?;
     if bytes.len() > TEXT_BYTES_MAX {
         return Err(wrong("file-too-large", format!("more than {TEXT_BYTES_MAX} bytes")));
@@ -82,11 +83,6 @@ fn names(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let mut names: Vec<_> = fs::read_dir(directory)?.map(|entry| entry.map(named)).collect::<io::Result<_>>()?;
     names.sort();
     Ok(names)
-}
-
-/// A pipe or a device would keep the reader waiting for ever.
-fn regular(path: &Path) -> io::Result<()> {
-    if fs::metadata(path)?.is_file() { Ok(()) } else { Err(io::Error::other("not a regular file")) }
 }
 
 enum Kind {

@@ -13,6 +13,7 @@ mod tls;
 mod trust;
 
 pub use files::FileError;
+pub(crate) use files::open_regular;
 pub use handshake::{HandshakeFault, TlsParameters};
 pub use leaf::Leaf;
 pub use peer::Peer;
