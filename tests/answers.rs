@@ -7,6 +7,7 @@ use avrogate::control::config::Protocol;
 use bytes::Bytes;
 use common::bodies::{self, CANARY, accepted, order};
 use common::caller::Failed;
+use common::world::POLICY;
 use common::{Answer, Ask, BOTH, Caller, Http, Reply, Setup, World};
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Http1, Protocol::H2c];
@@ -123,6 +124,27 @@ async fn errors_are_judged_where_they_have_a_contract() {
             world.service.answers(answer);
             assert_eq!(caller.send(http, Ask::get("/judged")).await.verdict(), verdict);
         }
+    }
+}
+
+/// A contract for errors that only warns is counted as one that warns, whatever holds for other answers.
+#[tokio::test]
+async fn an_answer_is_counted_in_the_mode_of_its_own_contract() {
+    let errors = "errors: {framing: [Confluent], schemas: {subjects: [refunds-value]}";
+    let policy = POLICY.replace(errors, &format!("{errors}, onInvalid: Warn"));
+    assert_ne!(policy, POLICY);
+    let world = World::with(Setup { policy, ..Setup::default() }).await;
+    for http in BOTH {
+        for answer in [Answer::status(409, accepted()), Answer::status(200, accepted())] {
+            world.service.answers(answer);
+            assert_eq!(world.caller("checkout").send(http, Ask::get("/judged")).await.reason(), "");
+        }
+    }
+    let ended = world.end().await;
+    for (result, mode) in [("broken", "warn"), ("kept", "enforce")] {
+        let labels = ["side=\"response\"".to_owned(), format!("result=\"{result}\""), format!("mode=\"{mode}\"")];
+        let count = ended.metric("avrogate_validations_total", &labels.each_ref().map(|label| &**label));
+        assert_eq!(count, 2.0, "{}", ended.metrics);
     }
 }
 

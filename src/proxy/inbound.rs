@@ -152,6 +152,7 @@ async fn pass(
         let service = ServiceSide::of(&mut answer_head, protocol).await?;
         return Ok(Passed::Tunnel { head: answer_head, service, protocol: protocol.clone() });
     }
+    told.answered(mode, route.and_then(|route| answer_contract(route, answer_head.status)).map(|contract| &**contract));
     let mut gate = answer_gate(connection, now, route, mode, &head.method, &answer_head, answer)?;
     told.relays(gate.report());
     match timeout_at(deadline, gate.first_release()).await {
@@ -359,8 +360,7 @@ pub(super) fn answer_judge(
     head: &response::Parts,
     empty: bool,
 ) -> Result<Option<(Judge, bool)>, Refusal> {
-    let contract = if head.status.is_success() { &route.response } else { &route.errors };
-    let Some(contract) = contract.as_ref().filter(|_| has_content(method, head.status, empty)) else {
+    let Some(contract) = answer_contract(route, head.status).filter(|_| has_content(method, head.status, empty)) else {
         return Ok(None);
     };
     let wrong = if head::is_coded(&head.headers) {
@@ -377,6 +377,11 @@ pub(super) fn answer_judge(
             Ok(Some((inspector.into(), enforced)))
         }
     }
+}
+
+/// What the content of an answer must keep to.
+fn answer_contract(route: &Route, status: StatusCode) -> Option<&Arc<Contract>> {
+    if status.is_success() { route.response.as_ref() } else { route.errors.as_ref() }
 }
 
 /// Whether an answer has content to judge. An empty 200 has: the caller would decode it.

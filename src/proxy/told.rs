@@ -75,8 +75,12 @@ impl Told {
         let Some(route) = route else { return met };
         record.route = Some(route.name.clone());
         record.request.mode = mode(met, route.request.contract());
-        record.response.mode = mode(met, route.response.as_deref());
         met
+    }
+
+    /// The service answers, and the answer must keep to this contract.
+    pub(crate) fn answered(&mut self, met: policy::Mode, contract: Option<&Contract>) {
+        self.0.record.response.mode = mode(met, contract);
     }
 
     /// It may pass.
