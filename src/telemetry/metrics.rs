@@ -242,11 +242,15 @@ impl Metrics {
             &self.validations,
             &self.validated_bytes,
             &self.violations,
-            &self.tunnel_bytes,
         ];
         counters.into_iter().for_each(|counters| keep(counters, names));
         [&self.request_duration, &self.overhead].into_iter().for_each(|histograms| keep(histograms, names));
-        keep(&self.tunnels_open, names);
+        // What is open on a route that has left is still open, and counts on.
+        let open = routes_of_open(&self.tunnels_open);
+        let routes = names.routes.iter().copied().chain(open.iter().map(|route| &**route)).collect();
+        let kept = InForce { routes, ..InForce::default() };
+        keep(&self.tunnels_open, &kept);
+        keep(&self.tunnel_bytes, &kept);
         // After the series: whoever sees this looks them up anew.
         if departed {
             self.departures.fetch_add(1, Ordering::Release);
@@ -315,6 +319,15 @@ impl Input {
     }
 }
 
+/// The routes on which something is open.
+fn routes_of_open(gauges: &IntGaugeVec) -> Vec<String> {
+    let families = gauges.collect();
+    let open = families.iter().flat_map(|family| family.get_metric()).filter(|one| one.get_gauge().get_value() != 0.0);
+    open.flat_map(|one| one.get_label().iter().filter(|label| label.name() == "route"))
+        .map(|label| label.value().to_owned())
+        .collect()
+}
+
 /// Removes the series that name what is not in force.
 fn keep<B: MetricVecBuilder>(series: &MetricVec<B>, names: &InForce<'_>)
 where
@@ -328,8 +341,7 @@ where
             let departed = kinds.iter().any(|(label, kept)| {
                 labels.get(label).is_some_and(|name| ![NONE, OTHER].contains(name) && !kept.contains(name))
             });
-            // What is open on a route that has left is still open.
-            if departed && metric.get_gauge().get_value() == 0.0 {
+            if departed {
                 // Nobody else removes series, so it is there.
                 let _ = series.remove(&labels);
             }

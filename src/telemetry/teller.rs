@@ -467,11 +467,15 @@ mod tests {
     #[test]
     fn a_tunnel_that_is_open_is_counted_when_its_route_has_left() {
         let (teller, _log) = teller();
-        let open = || teller.metrics().render().contains("avrogate_tunnels_open{route=\"chat\"} 1");
+        let has = |series: &str| teller.metrics().render().contains(series);
         let tunnel = teller.tunnel(Some("chat"));
+        tunnel.asked(7);
         teller.metrics().keep(&InForce::default());
-        assert!(open());
+        assert!(has("avrogate_tunnels_open{route=\"chat\"} 1"));
+        tunnel.asked(1);
+        assert!(has("avrogate_tunnel_bytes_total{route=\"chat\",side=\"request\"} 8"));
         drop(tunnel);
-        assert!(!open());
+        teller.metrics().keep(&InForce::default());
+        assert!(!has("chat"));
     }
 }
