@@ -33,7 +33,7 @@ fn decide(criterion: &mut Criterion) {
             group.bench_function(format!("{name}/{count}"), |bencher| {
                 bencher.iter(|| {
                     let route = policy.route(black_box("POST"), black_box(&path)).expect("a route");
-                    black_box(policy.authorise(Some(black_box(&peer)), route, route.mode))
+                    black_box(policy.decide(Some(black_box(&peer)), Some(route), route.mode))
                 });
             });
         }

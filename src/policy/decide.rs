@@ -126,23 +126,17 @@ impl Policy {
         }
     }
 
-    /// Whether a peer may use a route of this policy. A peer without an identity never may.
-    #[must_use]
-    pub fn authorise(&self, peer: Option<&PeerId>, route: &Route, mode: Mode) -> Decision {
-        let decision = match peer {
-            None => Decision::Denied(Denial { rule: None, reason: Reason::IdentityMissing }),
-            Some(peer) => route.decide(route.rules.ruling(peer)),
-        };
-        decision.in_mode(mode)
-    }
-
-    /// Whether a peer may go where its request leads, be it nowhere.
+    /// Whether a peer may go where its request leads, be it nowhere. One without an identity never may, and is not told
+    /// which routes there are.
     #[must_use]
     pub fn decide(&self, peer: Option<&PeerId>, route: Option<&Route>, mode: Mode) -> Decision {
-        match route {
-            Some(route) => self.authorise(peer, route, mode),
-            None => Decision::Denied(Denial { rule: None, reason: Reason::RouteUnknown }).in_mode(mode),
-        }
+        let denied = |reason| Decision::Denied(Denial { rule: None, reason });
+        let decision = match (peer, route) {
+            (None, _) => denied(Reason::IdentityMissing),
+            (Some(_), None) => denied(Reason::RouteUnknown),
+            (Some(peer), Some(route)) => route.decide(route.rules.ruling(peer)),
+        };
+        decision.in_mode(mode)
     }
 
     /// Every route, in the order of the documents.

@@ -93,7 +93,7 @@ pub struct RuleExplained {
 const CLOSE_MAX: usize = 10;
 
 impl Policy {
-    /// What [`Policy::route`] and [`Policy::authorise`] decide for a request, and why.
+    /// What [`Policy::route`] and [`Policy::decide`] decide for a request, and why.
     #[must_use]
     pub fn explain(&self, peer: Option<&PeerId>, method: &str, path: &RequestPath<'_>) -> Explanation {
         let route = self.route(method, path);

@@ -1,7 +1,7 @@
 //! Who may say what: policy documents, compiled, asked, and explained.
 //!
 //! [`Policy::compile`] turns documents into a [`Policy`] or into findings; an entry that cannot be read fails the whole,
-//! since skipping a condition would widen a rule in silence. [`Policy::route`] and [`Policy::authorise`] decide, at about
+//! since skipping a condition would widen a rule in silence. [`Policy::route`] and [`Policy::decide`] decide, at about
 //! the same cost for ten rules and for ten thousand. What no rule allows is denied, and a Deny wins.
 
 #![warn(clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]

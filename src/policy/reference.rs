@@ -128,7 +128,7 @@ fn compiled(policy: &Policy, peer: &PeerId, method: &str, path: &RequestPath<'_>
     let Some(route) = policy.route(method, path) else { return Read::NoRoute };
     let name = route.name.to_string();
     let rule = |rule: Option<Arc<str>>| rule.map(|rule| rule.to_string());
-    match policy.authorise(Some(peer), route, route.mode) {
+    match policy.decide(Some(peer), Some(route), route.mode) {
         Decision::Permitted(permit) => {
             let schemas = super::tests::schemas();
             let BodyRule::Contract(contract) = &route.request else { panic!("every route here has a contract") };

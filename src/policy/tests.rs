@@ -177,6 +177,7 @@ fn decisions() {
     check(Some("spiffe://td/ns/shop/sa/checkout"), create, denied(None));
     check(None, create, Err((None, Reason::IdentityMissing)));
     check(Some("spiffe://td/x"), "GET /healthz", Ok("anyone"));
+    check(None, "GET /nowhere", Err((None, Reason::IdentityMissing)));
     check(None, "GET /healthz", Err((None, Reason::IdentityMissing)));
     check(Some(CHECKOUT), "GET /v1/orders", Err((None, Reason::RouteUnknown)));
     check(Some(CHECKOUT), "POST /v1/orders/", Err((None, Reason::RouteUnknown)));
@@ -206,7 +207,7 @@ fn a_permit_holds_the_schemas_that_its_rules_allow() {
 fn break_glass_runs_everything_dry() {
     let policy = compiled(&[ORDERS]).with_everything_dry(true);
     assert!(policy.routes().iter().all(|route| policy.mode(Some(route), None) == Mode::DryRun));
-    let forwarded = decide(&policy, None, "GET /nowhere").permit().unwrap();
+    let forwarded = decide(&policy, Some(CHECKOUT), "GET /nowhere").permit().unwrap();
     assert_eq!(forwarded.would_refuse(), Some(Reason::RouteUnknown));
     assert!(decide(&policy, Some("spiffe://td/x"), "POST /v1/orders").permit().is_ok());
 }
@@ -506,8 +507,8 @@ fn explanations() {
       route cancel of orders, by any method Template /v1/orders/{id}/cancel
          Allow checkout does not apply: the caller is not in the set checkout (spiffe://cluster.local/ns/shop/sa/checkout)
     ");
-    insta::assert_snapshot!(explain(None, "GET", "/v1/orders"), @r"
-    GET /v1/orders from a caller without identity
+    insta::assert_snapshot!(explain(Some(CHECKOUT), "GET", "/v1/orders"), @r"
+    GET /v1/orders from spiffe://cluster.local/ns/shop/sa/checkout
       denied: no route matches
       no route
         create-order: it matches POST Exact /v1/orders, not GET
