@@ -7,7 +7,7 @@ use super::rules::{Rules, Ruling};
 use crate::identity::spiffe::PeerId;
 use crate::reason::Reason;
 use crate::sample;
-use crate::wire::{Contract, SchemaIndex, SchemaSet};
+use crate::wire::{Contract, SchemaSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +85,6 @@ pub enum Decision {
 pub struct Permit {
     rule: Option<Arc<str>>,
     schemas: Option<Arc<SchemaSet>>,
-    would_refuse: Option<Reason>,
 }
 
 /// Why a peer may not.
@@ -168,7 +167,7 @@ impl Route {
         let name = |index| self.rules.get(index).map(|rule| Arc::clone(&rule.name));
         match ruling {
             Ruling { deny: None, allow: Some(allow) } => {
-                Decision::Permitted(Permit { rule: name(allow.first), schemas: allow.schemas, would_refuse: None })
+                Decision::Permitted(Permit { rule: name(allow.first), schemas: allow.schemas })
             }
             Ruling { deny, .. } => Decision::Denied(Denial { rule: deny.and_then(name), reason: Reason::PolicyDenied }),
         }
@@ -176,20 +175,9 @@ impl Route {
 }
 
 impl Decision {
-    /// The permit, where the request may be forwarded.
-    ///
-    /// # Errors
-    /// The denial, where it may not.
-    pub fn permit(self) -> Result<Permit, Denial> {
-        match self {
-            Self::Permitted(permit) | Self::DryRun(permit, _) => Ok(permit),
-            Self::Denied(denial) => Err(denial),
-        }
-    }
-
     fn in_mode(self, mode: Mode) -> Self {
         match (self, mode) {
-            (Self::Denied(denial), Mode::DryRun) => Self::DryRun(Permit::of_dry_run(&denial), denial),
+            (Self::Denied(denial), Mode::DryRun) => Self::DryRun(Permit { rule: None, schemas: None }, denial),
             (decision, _) => decision,
         }
     }
@@ -202,25 +190,9 @@ impl Permit {
         self.rule.as_ref()
     }
 
-    /// Whether this caller may send data of a schema that its route accepts.
-    #[must_use]
-    pub fn may_send(&self, schema: SchemaIndex) -> bool {
-        self.schemas.as_ref().is_none_or(|schemas| schemas.contains(schema))
-    }
-
     /// The only schemas this caller may send, where the rules restrict it to some.
     #[must_use]
     pub fn schemas(&self) -> Option<&Arc<SchemaSet>> {
         self.schemas.as_ref()
-    }
-
-    /// Why the request would be refused if this were no dry run.
-    #[must_use]
-    pub fn would_refuse(&self) -> Option<Reason> {
-        self.would_refuse
-    }
-
-    fn of_dry_run(denial: &Denial) -> Self {
-        Self { rule: None, schemas: None, would_refuse: Some(denial.reason) }
     }
 }

@@ -133,8 +133,13 @@ fn compiled(policy: &Policy, peer: &PeerId, method: &str, path: &RequestPath<'_>
             let schemas = super::tests::schemas();
             let BodyRule::Contract(contract) = &route.request else { panic!("every route here has a contract") };
             let subject = |index: &SchemaIndex| schemas.get(*index).subject.to_string();
-            let may: BTreeSet<_> =
-                contract.schemas.as_slice().iter().filter(|index| permit.may_send(**index)).map(subject).collect();
+            let may: BTreeSet<_> = contract
+                .schemas
+                .as_slice()
+                .iter()
+                .filter(|index| permit.schemas().is_none_or(|schemas| schemas.contains(**index)))
+                .map(subject)
+                .collect();
             Read::Permitted(name, permit.rule().unwrap().to_string(), permit.schemas().map(|_| may))
         }
         Decision::Denied(denial) => Read::Denied(name, rule(denial.rule)),
