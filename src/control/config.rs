@@ -69,10 +69,8 @@ pub struct InboundConfig {
     /// Whether callers may come in plaintext: `Strict`.
     pub tls: Tls,
     /// What says who calls: `Tls`.
+    #[serde(flatten)]
     pub peer_source: PeerSource,
-    /// The header that says it, where one does: either.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub forwarded_header: Option<ForwardedHeader>,
 }
 
 /// Whether callers may come in plaintext.
@@ -86,13 +84,13 @@ pub enum Tls {
 }
 
 /// What says who calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "peerSource", content = "forwardedHeader")]
 pub enum PeerSource {
     /// The certificate of the connection.
-    #[default]
     Tls,
-    /// A header of each request, which another mesh's proxy sets. It comes in plaintext, on loopback alone.
-    ForwardedHeader,
+    /// This header of each request, which another mesh's proxy sets. It comes in plaintext, on loopback alone.
+    ForwardedHeader(ForwardedHeader),
 }
 
 /// A header in which another mesh's proxy says who calls.

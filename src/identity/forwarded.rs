@@ -20,7 +20,7 @@ use crate::reason::Reason;
 /// Why a request's fields name no peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardedError {
-    /// There is neither field.
+    /// There is no such field.
     Missing,
     /// Envoy's last element has no URI.
     UriMissing,
@@ -32,27 +32,34 @@ pub enum ForwardedError {
     ClientIdTwice,
     /// What is named is no SPIFFE ID and no name of Linkerd's.
     NoIdentity,
-    /// The two fields differ.
-    Differ,
 }
 
-/// The peer that a request's fields name: the values of `x-forwarded-client-cert` and of `l5d-client-id`, in their order.
+/// The peer that the values of `x-forwarded-client-cert` name, in their order. Several lines of one field are one list. A
+/// quote that is open at the end of a line is open, whatever follows.
 ///
 /// # Errors
 /// Why they name none.
-pub fn peer<'h>(
-    certificates: impl Iterator<Item = &'h [u8]>,
-    mut client_ids: impl Iterator<Item = &'h [u8]>,
-) -> Result<PeerId, ForwardedError> {
-    let client_id = client_ids.next().map(|id| match client_ids.next() {
-        None => parse(id),
-        Some(_) => Err(ForwardedError::ClientIdTwice),
-    });
-    match (of_certificates(certificates), client_id) {
-        (None, None) => Err(ForwardedError::Missing),
-        (Some(named), None) | (None, Some(named)) => named,
-        (Some(named), Some(other)) if named == other => named,
-        (Some(_), Some(_)) => Err(ForwardedError::Differ),
+pub fn by_client_cert<'h>(lines: impl Iterator<Item = &'h [u8]>) -> Result<PeerId, ForwardedError> {
+    let mut last = None;
+    for line in lines {
+        last = Some(last_uris(line).ok_or(ForwardedError::Malformed)?);
+    }
+    match last.ok_or(ForwardedError::Missing)? {
+        Uris::One(uri) => parse(uri),
+        Uris::None => Err(ForwardedError::UriMissing),
+        Uris::Several => Err(ForwardedError::UriTwice),
+    }
+}
+
+/// The peer that the one value of `l5d-client-id` names.
+///
+/// # Errors
+/// Why it names none.
+pub fn by_client_id<'h>(mut ids: impl Iterator<Item = &'h [u8]>) -> Result<PeerId, ForwardedError> {
+    match (ids.next(), ids.next()) {
+        (None, _) => Err(ForwardedError::Missing),
+        (Some(id), None) => parse(id),
+        (Some(_), Some(_)) => Err(ForwardedError::ClientIdTwice),
     }
 }
 
@@ -62,9 +69,7 @@ impl ForwardedError {
     pub fn reason(self) -> Reason {
         match self {
             Self::Missing | Self::UriMissing => Reason::IdentityMissing,
-            Self::UriTwice | Self::Malformed | Self::ClientIdTwice | Self::NoIdentity | Self::Differ => {
-                Reason::IdentityInvalid
-            }
+            Self::UriTwice | Self::Malformed | Self::ClientIdTwice | Self::NoIdentity => Reason::IdentityInvalid,
         }
     }
 
@@ -78,7 +83,6 @@ impl ForwardedError {
             Self::Malformed => "x-forwarded-client-cert is malformed",
             Self::ClientIdTwice => "the request has more than one l5d-client-id",
             Self::NoIdentity => "what names the caller is neither a SPIFFE ID nor a name of Linkerd's",
-            Self::Differ => "x-forwarded-client-cert and l5d-client-id name different callers",
         }
     }
 }
@@ -89,23 +93,6 @@ enum Uris<'h> {
     None,
     One(&'h [u8]),
     Several,
-}
-
-/// Several lines of one field are one list. A quote that is open at the end of a line is open, whatever follows.
-fn of_certificates<'h>(lines: impl Iterator<Item = &'h [u8]>) -> Option<Result<PeerId, ForwardedError>> {
-    let mut last = None;
-    for line in lines {
-        last = Some(last_uris(line));
-        if let Some(None) = last {
-            break;
-        }
-    }
-    Some(match last? {
-        Some(Uris::One(uri)) => parse(uri),
-        Some(Uris::None) => Err(ForwardedError::UriMissing),
-        Some(Uris::Several) => Err(ForwardedError::UriTwice),
-        None => Err(ForwardedError::Malformed),
-    })
 }
 
 /// The URIs of a list's last element; `None` if any of it is malformed.
@@ -171,16 +158,15 @@ mod tests {
     const A: &str = "spiffe://td/a";
     const LINKERD: &str = "etl.analytics.serviceaccount.identity.linkerd.td";
 
-    fn named(certificates: &[&str], client_ids: &[&str]) -> Result<String, ForwardedError> {
-        let certificates = certificates.iter().map(|line| line.as_bytes());
-        peer(certificates, client_ids.iter().map(|line| line.as_bytes())).map(|id| id.as_str().to_owned())
+    fn named(lines: &[&str]) -> Result<String, ForwardedError> {
+        by_client_cert(lines.iter().map(|line| line.as_bytes())).map(|id| id.as_str().to_owned())
     }
 
     #[test]
     fn the_last_element_names_the_caller() {
         use ForwardedError::{Malformed, NoIdentity, UriMissing, UriTwice};
         let check = |lines: &[&str], wanted: Result<&str, ForwardedError>| {
-            assert_eq!(named(lines, &[]), wanted.map(str::to_owned), "{lines:?}");
+            assert_eq!(named(lines), wanted.map(str::to_owned), "{lines:?}");
         };
         check(&["URI=spiffe://td/a"], Ok(A));
         check(&["uri=spiffe://td/a"], Ok(A));
@@ -234,28 +220,25 @@ mod tests {
     }
 
     #[test]
-    fn linkerds_field_names_the_caller_or_agrees() {
-        use ForwardedError::{ClientIdTwice, Differ, Missing, NoIdentity};
-        let check = |certificates: &[&str], ids: &[&str], wanted: Result<&str, ForwardedError>| {
-            assert_eq!(named(certificates, ids), wanted.map(str::to_owned), "{certificates:?} {ids:?}");
+    fn linkerds_field_names_the_caller() {
+        use ForwardedError::{ClientIdTwice, Missing, NoIdentity};
+        let check = |ids: &[&str], wanted: Result<&str, ForwardedError>| {
+            let named = by_client_id(ids.iter().map(|id| id.as_bytes())).map(|id| id.as_str().to_owned());
+            assert_eq!(named, wanted.map(str::to_owned), "{ids:?}");
         };
-        check(&[], &[], Err(Missing));
-        check(&[], &[LINKERD], Ok(LINKERD));
-        check(&[], &[A], Ok(A));
-        check(&[], &[LINKERD, LINKERD], Err(ClientIdTwice));
-        check(&[], &[""], Err(NoIdentity));
-        check(&[], &["etl"], Err(NoIdentity));
-        check(&[], &["spiffe://td/a,spiffe://td/b"], Err(NoIdentity));
-        check(&["URI=spiffe://td/a"], &[A], Ok(A));
-        check(&["URI=spiffe://td/a"], &["spiffe://td/b"], Err(Differ));
-        check(&["URI=spiffe://td/a"], &[LINKERD], Err(Differ));
-        check(&["Hash=00ff"], &[LINKERD], Err(Differ));
-        check(&["URI=\""], &[LINKERD], Err(Differ));
+        check(&[], Err(Missing));
+        check(&[LINKERD], Ok(LINKERD));
+        check(&[A], Ok(A));
+        check(&[LINKERD, LINKERD], Err(ClientIdTwice));
+        check(&[""], Err(NoIdentity));
+        check(&["etl"], Err(NoIdentity));
+        check(&["spiffe://td/a,spiffe://td/b"], Err(NoIdentity));
     }
 
     #[test]
     fn bytes_that_are_no_text_name_nobody() {
-        let of = |line: &'static [u8]| peer([line].into_iter(), [].into_iter());
+        let of = |line: &'static [u8]| by_client_cert([line].into_iter());
+        assert_eq!(named(&[]), Err(ForwardedError::Missing));
         assert_eq!(of(b"URI=spiffe://td/\xff"), Err(ForwardedError::NoIdentity));
         assert_eq!(of(b"Subject=\"CN=\xff\";URI=spiffe://td/a").unwrap().as_str(), A);
     }
@@ -280,15 +263,15 @@ mod tests {
             let subject = subject.map(|subject| subject.replace('\\', "\\\\").replace('"', "\\\""));
             let subject = subject.map_or_else(String::new, |subject| format!("Subject=\"{subject}\";"));
             let own = format!("By=spiffe://td/proxy;Hash=00ff;{subject}URI={A}");
-            let found = if in_lines { named(&[&forged, &own], &[]) } else { named(&[&format!("{forged},{own}")], &[]) };
+            let found = if in_lines { named(&[&forged, &own]) } else { named(&[&format!("{forged},{own}")]) };
             prop_assert!(found.is_err() || found.as_deref() == Ok(A), "{forged}: {found:?}");
-            prop_assert_eq!(named(&[&own], &[]), Ok(A.to_owned()));
+            prop_assert_eq!(named(&[&own]), Ok(A.to_owned()));
         }
 
         #[test]
         fn any_bytes_name_somebody_or_nobody(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = peer([&*bytes].into_iter(), [].into_iter());
-            let _ = peer([].into_iter(), [&*bytes].into_iter());
+            let _ = by_client_cert([&*bytes].into_iter());
+            let _ = by_client_id([&*bytes].into_iter());
         }
     }
 }

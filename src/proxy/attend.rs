@@ -114,8 +114,8 @@ async fn open(worker: &Worker, stream: std::net::TcpStream, address: SocketAddr)
     // One limit for all of it.
     let by = Instant::now() + worker.limits.handshake_time_max;
     let inbound = worker.shared.inbound;
-    if inbound.peer_source == config::PeerSource::ForwardedHeader {
-        return in_plaintext(worker, stream, address, PeerSource::Forwarded(inbound.forwarded_header), by).await;
+    if let config::PeerSource::ForwardedHeader(header) = inbound.peer_source {
+        return in_plaintext(worker, stream, address, PeerSource::Forwarded(header), by).await;
     }
     if inbound.tls == Tls::Permissive {
         match timeout_at(by, begins_as_tls(&stream)).await {

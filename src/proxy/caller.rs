@@ -41,16 +41,15 @@ impl Caller {
         Self { id: Err(NoIdentity { reason, detail }), fields: Vec::new() }
     }
 
-    /// Whom the proxy before us names in its header, or in either, if the trust domain is one of ours. What else it says
-    /// of the certificate is not passed on: nobody here has seen that.
-    pub(crate) fn forwarded(headers: &HeaderMap, header: Option<ForwardedHeader>, now: &Snapshot) -> Self {
-        let values = |name, whose| {
-            let read = header.is_none_or(|header| header == whose);
-            headers.get_all(name).iter().filter(move |_| read).map(HeaderValue::as_bytes)
+    /// Whom the proxy before us names in its header, if the trust domain is one of ours. What else it says of the
+    /// certificate is not passed on: nobody here has seen that.
+    pub(crate) fn forwarded(headers: &HeaderMap, header: ForwardedHeader, now: &Snapshot) -> Self {
+        let values = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        let named = match header {
+            ForwardedHeader::ClientCert => forwarded::by_client_cert(values(FORWARDED_CLIENT_CERT)),
+            ForwardedHeader::ClientId => forwarded::by_client_id(values(LINKERD_CLIENT_ID)),
         };
-        let certificates = values(FORWARDED_CLIENT_CERT, ForwardedHeader::ClientCert);
-        let named = forwarded::peer(certificates, values(LINKERD_CLIENT_ID, ForwardedHeader::ClientId))
-            .map_err(|error| NoIdentity { reason: error.reason(), detail: error.detail() });
+        let named = named.map_err(|error| NoIdentity { reason: error.reason(), detail: error.detail() });
         let detail = "the caller's trust domain has no bundle here";
         let id = named.and_then(|id| match now.tls.bundles().have_domain_of(&id) {
             true => Ok(id),

@@ -41,9 +41,9 @@ pub(crate) enum PeerSource {
     },
     /// Nothing does: they come in plaintext, where that is permitted.
     Nothing(Rc<Caller>),
-    /// A field of each request, which the proxy before us sets: this one, or either. The proxy may mix the requests of
-    /// many callers, and it is the one that looks at expiry and revocation.
-    Forwarded(Option<ForwardedHeader>),
+    /// This field of each request, which the proxy before us sets. The proxy may mix the requests of many callers, and it
+    /// is the one that looks at expiry and revocation.
+    Forwarded(ForwardedHeader),
 }
 
 impl PeerSource {

@@ -88,10 +88,20 @@ struct InboundEntry {
     tls: Option<Spanned<Tls>>,
     /// Who says who calls.
     #[serde(default)]
-    peer_source: Option<Spanned<PeerSource>>,
-    /// The header that the proxy before us sets, where one says who calls; the other is then never read.
+    peer_source: Option<Spanned<PeerSourceEntry>>,
+    /// The header that the proxy before us sets, where one says who calls; the other is never read.
     #[serde(default)]
     forwarded_header: Option<Spanned<ForwardedHeader>>,
+}
+
+/// What says who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+enum PeerSourceEntry {
+    /// The certificate of the connection.
+    #[default]
+    Tls,
+    /// A header of each request, which another mesh's proxy sets. It comes in plaintext, on loopback alone.
+    ForwardedHeader,
 }
 
 /// The service that is guarded.
@@ -285,40 +295,41 @@ impl Reader<'_> {
         let tls = entry.tls.as_ref().map(|tls| tls.value).unwrap_or_default();
         let peer_source = entry.peer_source.as_ref().map(|source| source.value).unwrap_or_default();
         let ip = match peer_source {
-            PeerSource::Tls => ANYWHERE,
-            PeerSource::ForwardedHeader => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            PeerSourceEntry::Tls => ANYWHERE,
+            PeerSourceEntry::ForwardedHeader => IpAddr::V4(Ipv4Addr::LOCALHOST),
         };
         let listen = self.listen(entry.listen.as_ref(), ip, INBOUND_PORT)?;
         match (peer_source, tls, &entry.tls) {
-            (PeerSource::ForwardedHeader, Tls::Permissive, place) => {
+            (PeerSourceEntry::ForwardedHeader, Tls::Permissive, place) => {
                 let message = "a header says who calls: there is no TLS that could be permissive";
                 self.error("tls-unused", place.as_ref(), message);
             }
-            (PeerSource::Tls, Tls::Permissive, Some(place)) => {
+            (PeerSourceEntry::Tls, Tls::Permissive, Some(place)) => {
                 let message = "callers may come in plaintext, as nobody: routes that run dry let them pass";
                 self.findings.push(Finding::warning("plaintext-permitted", self.file, place, message));
             }
             _ => {}
         }
-        if peer_source == PeerSource::ForwardedHeader && !listen.ip().is_loopback() {
+        if peer_source == PeerSourceEntry::ForwardedHeader && !listen.ip().is_loopback() {
             let message = "a header says who calls: on loopback the proxy that sets it comes, elsewhere anyone could";
             self.error("peer-forgeable", entry.listen.as_ref(), message);
         }
-        let forwarded_header = entry.forwarded_header.as_ref();
-        match (peer_source, forwarded_header, &entry.peer_source) {
-            (PeerSource::Tls, Some(place), _) => {
+        let peer_source = match (peer_source, &entry.forwarded_header, &entry.peer_source) {
+            (PeerSourceEntry::Tls, None, _) => PeerSource::Tls,
+            (PeerSourceEntry::Tls, Some(place), _) => {
                 self.error("forwarded-header-unused", Some(place), "it is read where `peerSource: ForwardedHeader`");
+                return None;
             }
-            (PeerSource::ForwardedHeader, None, Some(place)) => {
-                let message = "two headers are believed, and the proxy before us may set one of them only";
-                let finding = Finding::warning("forwarded-header-open", self.file, place, message);
-                let help = "name it: `forwardedHeader: x-forwarded-client-cert`, or `l5d-client-id`";
-                self.findings.push(finding.help(help));
+            (PeerSourceEntry::ForwardedHeader, Some(header), _) => PeerSource::ForwardedHeader(header.value),
+            (PeerSourceEntry::ForwardedHeader, None, place) => {
+                let message = "the header is not named: expected `forwardedHeader: x-forwarded-client-cert` behind Envoy, \
+                               or `forwardedHeader: l5d-client-id` behind Linkerd's proxy; the other one is whatever the \
+                               caller says";
+                self.error("forwarded-header-missing", place.as_ref(), message);
+                return None;
             }
-            _ => {}
-        }
-        let forwarded_header = forwarded_header.map(|header| header.value);
-        Some(InboundConfig { listen, tls, peer_source, forwarded_header })
+        };
+        Some(InboundConfig { listen, tls, peer_source })
     }
 
     fn listen(&mut self, text: Option<&Spanned<String>>, ip: IpAddr, port: u16) -> Option<SocketAddr> {

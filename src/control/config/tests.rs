@@ -135,7 +135,7 @@ fn every_finding_has_its_place() {
     check("inbound: {peerSource: ForwardedHeader, listen: '[::]:6143'}", "7:48: error[peer-forgeable]");
     check("inbound: {peerSource: ForwardedHeader, tls: Permissive}", "7:45: error[tls-unused]");
     check("inbound: {peerSource: ForwardedHeader, tls: Off}", "7:45: error[value-unknown]");
-    check("inbound: {peerSource: ForwardedHeader}", "7:23: warning[forwarded-header-open]");
+    check("inbound: {peerSource: ForwardedHeader}", "7:23: error[forwarded-header-missing]");
     check("inbound: {forwardedHeader: l5d-client-id}", "7:28: error[forwarded-header-unused]");
     check("inbound: {forwardedHeader: forwarded}", "7:28: error[value-unknown]");
     check("admin: {probes: [/healthz, /a/../b]}", "7:28: error[path-invalid]");
@@ -170,10 +170,11 @@ fn every_finding_has_its_place() {
 fn a_header_is_believed_on_loopback() {
     let inbound = "inbound: {peerSource: ForwardedHeader, tls: Strict, forwardedHeader: l5d-client-id}";
     let (config, warnings) = parse(&format!("{LEAST}{inbound}\n")).unwrap();
-    assert_eq!(config.inbound.forwarded_header, Some(ForwardedHeader::ClientId));
+    assert_eq!(config.inbound.peer_source, PeerSource::ForwardedHeader(ForwardedHeader::ClientId));
     assert_eq!((config.inbound.listen.to_string(), warnings.len()), ("127.0.0.1:6143".into(), 0));
     for listen in ["127.0.0.1:0", "127.9.9.9:6143", "[::1]:6143"] {
-        assert!(parse(&format!("{LEAST}inbound: {{peerSource: ForwardedHeader, listen: '{listen}'}}\n")).is_ok());
+        let inbound = inbound.replace("tls: Strict", &format!("listen: '{listen}'"));
+        assert!(parse(&format!("{LEAST}{inbound}\n")).is_ok());
     }
 }
 
