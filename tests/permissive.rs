@@ -119,7 +119,10 @@ async fn a_beginning_may_come_byte_by_byte() {
         let mut stream = TcpStream::connect(world.inbound).await.unwrap();
         stream.set_nodelay(true).unwrap();
         for byte in bytes {
-            stream.write_all(&[*byte]).await.unwrap();
+            // Whoever has heard enough answers and hangs up while the rest is on its way; the answer is asked for below.
+            if stream.write_all(&[*byte]).await.is_err() {
+                break;
+            }
             tokio::task::yield_now().await;
         }
         let mut answer = [0; 9];
