@@ -112,6 +112,48 @@ async fn who_does_not_read_is_left() {
     world.service.is_alone().await;
 }
 
+/// Nor does it by asking for more all the time: each of its requests has its own end.
+#[tokio::test]
+async fn who_reads_nothing_and_goes_on_asking_is_left() {
+    const INITIAL_WINDOW_SIZE_0: &[u8] = &[0, 4, 0, 0, 0, 0];
+    let world = hurried().await;
+    let caller = world.caller("checkout");
+    world.service.answers(Answer::status(200, vec![0; 1 << 20]));
+    for stalled in ["/healthz", "/nowhere"] {
+        let mut frames = Frames::open(&caller).await;
+        frames.write(frames::SETTINGS, 0, 0, INITIAL_WINDOW_SIZE_0).await;
+        let head =
+            |method, path| [(":method", method), (":scheme", "https"), (":authority", "orders"), (":path", path)];
+        frames.head(1, &head("GET", stalled), true).await;
+        let asking = async {
+            let mut stream = 3;
+            while !frames.is_broken() {
+                frames.head(stream, &head("HEAD", "/healthz"), true).await;
+                stream += 2;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within("the connection is cut", asking).await;
+    }
+    let none_open = |page: &str| metric(page, "avrogate_connections_open", &[]) == 0.0;
+    world.metrics_say("no connection is open", none_open).await;
+}
+
+/// The limit counts from the head's first byte, whatever the connection did before.
+#[tokio::test]
+async fn a_later_head_has_no_longer_than_the_first() {
+    let world = World::with(Setup { bootstrap: "timeouts: {head: 4s}", ..Setup::default() }).await;
+    let mut raw = world.caller("checkout").raw().await;
+    raw.write("GET /healthz HTTP/1.1\r\nhost: orders\r\n\r\n").await.unwrap();
+    assert_eq!(raw.answer().await.unwrap().status, 201);
+    // Well after the connection's first look at its limits, and well before the next.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begin = std::time::Instant::now();
+    raw.write("GET /healthz HTTP/1.1\r\nhost: or").await.unwrap();
+    raw.closed().await;
+    assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+}
+
 /// While one caller dawdles others are served.
 #[tokio::test]
 async fn who_dawdles_keeps_nobody_else_waiting() {

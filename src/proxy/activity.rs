@@ -1,7 +1,7 @@
 //! Whether a connection is doing anything: hyper's own timer does not tell a caller that is idle from one whose head
 //! never ends.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,8 +18,8 @@ pub(crate) struct Activity {
     /// The first byte since the last request: the begin of a head. Only h1 knows; h2 sends frames at any time.
     head_begun: Cell<Option<Instant>>,
     idle_since: Cell<Instant>,
-    /// When the last of the requests that go on must be over.
-    over_by: Cell<Option<Instant>>,
+    /// By when each of the requests that go on must be over, by its number.
+    due: RefCell<Vec<(u32, Instant)>>,
     /// Requests that it has had, and those that its caller gave up.
     begun: Cell<u32>,
     abandoned: Cell<u32>,
@@ -34,7 +34,10 @@ const ABANDONED_MAX: u32 = 500;
 
 /// A request that goes on.
 #[derive(Debug)]
-pub(crate) struct Busy(Rc<Activity>);
+pub(crate) struct Busy {
+    activity: Rc<Activity>,
+    number: u32,
+}
 
 /// A stream that tells when something comes.
 #[derive(Debug)]
@@ -50,7 +53,7 @@ impl Activity {
             requests: Cell::new(0),
             head_begun: Cell::new(None),
             idle_since: Cell::new(Instant::now()),
-            over_by: Cell::new(None),
+            due: RefCell::default(),
             begun: Cell::new(0),
             abandoned: Cell::new(0),
             restless: Notify::new(),
@@ -58,12 +61,14 @@ impl Activity {
         }
     }
 
-    /// A request begins.
-    pub(crate) fn busy(self: &Rc<Self>) -> Busy {
+    /// A request begins, and must be over by a time.
+    pub(crate) fn busy(self: &Rc<Self>, by: Instant) -> Busy {
         self.requests.set(self.requests.get() + 1);
         self.head_begun.set(None);
-        self.begun.set(self.begun.get().saturating_add(1));
-        Busy(self.clone())
+        let number = self.begun.get().saturating_add(1);
+        self.begun.set(number);
+        self.due.borrow_mut().push((number, by));
+        Busy { activity: self.clone(), number }
     }
 
     /// Its caller gave a request up.
@@ -80,20 +85,16 @@ impl Activity {
         self.restless.notified().await;
     }
 
-    /// A request that goes on must be over by this time.
-    pub(crate) fn must_be_over_by(&self, by: Instant) {
-        self.over_by.set(self.over_by.get().max(Some(by)));
-    }
-
     /// The request that goes on may take as long as it likes.
     pub(crate) fn need_not_be_over(&self) {
-        self.over_by.set(None);
+        self.due.borrow_mut().clear();
     }
 
-    /// When every request that goes on should have been over. A caller that does not read its answer is not asked for
-    /// by the answer's own timer: nothing polls a body that nobody takes.
+    /// When the first of the requests that go on must be over. A caller that does not read its answer is not asked for by
+    /// the answer's own timer: nothing polls a body that nobody takes. The first, not the last: over h2 such a caller could
+    /// go on asking for ever.
     pub(crate) fn over_by(&self) -> Option<Instant> {
-        self.over_by.get()
+        self.due.borrow().iter().map(|(_, by)| *by).min()
     }
 
     /// Whether it has had a request.
@@ -123,12 +124,23 @@ impl Activity {
     }
 }
 
+impl Busy {
+    /// It must be over by this time instead.
+    pub(crate) fn must_be_over_by(&self, by: Instant) {
+        if let Some(due) = self.activity.due.borrow_mut().iter_mut().find(|(number, _)| *number == self.number) {
+            due.1 = by;
+        }
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.requests.set(self.0.requests.get() - 1);
-        self.0.idle_since.set(Instant::now());
-        if self.0.requests.get() == 0 {
-            self.0.over_by.set(None);
+        let activity = &self.activity;
+        activity.requests.set(activity.requests.get() - 1);
+        activity.idle_since.set(Instant::now());
+        let mut due = activity.due.borrow_mut();
+        if let Some(at) = due.iter().position(|(number, _)| *number == self.number) {
+            due.swap_remove(at);
         }
     }
 }

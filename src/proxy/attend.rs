@@ -306,8 +306,11 @@ where
                 }
                 let expires = connection.expires().map(|at| now + at.duration_since(SystemTime::now()).unwrap_or_default());
                 let idle = connection.activity.idle_since().is_some_and(|since| since + limits.idle_time_max <= now);
+                // A head that begins later is over later than this, and a request that begins later is seen to then.
                 let regular = if stage.0 == Life::Serving { limits.head_time_max.min(limits.idle_time_max) } else { SOON };
-                let regular = now + regular;
+                let head = connection.activity.head_begun().map(|begun| begun + limits.head_time_max);
+                let answer = connection.activity.over_by().map(|by| by + SOON);
+                let regular = [head, answer].into_iter().flatten().fold(now + regular, Instant::min);
                 check.as_mut().reset(leaving.next_check(expires.map_or(regular, |at| regular.min(at.max(now + SOON))), now));
                 if expires.is_some_and(|at| at <= now) || idle {
                     Leaving::By(now + LEAVING_TIME_MAX)

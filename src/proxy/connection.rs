@@ -69,11 +69,6 @@ impl PeerSource {
 }
 
 impl Connection {
-    /// A request that goes on must be over by this time, or the connection is cut.
-    pub(crate) fn must_be_over_by(&self, by: Instant) {
-        self.activity.must_be_over_by(by);
-    }
-
     /// Its answer is the last of HTTP: behind it begins a tunnel.
     pub(crate) fn becomes(&self, tunnel: Tunnel) {
         self.activity.need_not_be_over();
@@ -85,9 +80,11 @@ impl Connection {
         self.worker.retires.get() && self.activity.is_h1()
     }
 
-    /// A request begins; it ends when the guard is dropped.
+    /// A request begins; it ends when the guard is dropped. One that goes on past its time has the connection cut: until
+    /// its body is in and its route's own limit is known, that of the longest body and the longest answer.
     pub(crate) fn busy(&self) -> Busy {
-        self.activity.busy()
+        let limits = &self.worker.limits;
+        self.activity.busy(Instant::now() + limits.pace.verdict_time_max + limits.request_time_max)
     }
 
     /// Who makes a request of this head.

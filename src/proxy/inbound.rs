@@ -135,7 +135,7 @@ async fn pass(
     // The service. From here on it may have acted.
     let begin = Instant::now();
     let deadline = begin + route.and_then(|route| route.request_timeout).unwrap_or(limits.request_time_max);
-    connection.must_be_over_by(deadline);
+    told.must_be_over_by(deadline);
     let added = added(connection, caller, route, coding, target.upgrade, told);
     let request = head::to_service(head, &target, added, gate);
     told.forwards(begin);

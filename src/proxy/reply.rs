@@ -73,7 +73,11 @@ impl Body for Reply {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Stopped>>> {
         let frame = match &mut self.body {
             ReplyBody::Own(body) => body.take().map(|body| Ok(Frame::data(body))),
-            ReplyBody::Service(gate, deadline) => match Pin::new(gate).poll_frame(cx) {
+            ReplyBody::Service(gate, deadline) => match Pin::new(&mut *gate).poll_frame(cx) {
+                // A caller that reads slowly has as long as any other; what ends at once asks no clock.
+                Poll::Ready(Some(Ok(_))) if !gate.is_end_stream() && deadline.at <= Instant::now() => {
+                    Some(Err(Stopped::Late(Late::Whole)))
+                }
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
                     ready!(deadline.poll(cx));

@@ -31,7 +31,7 @@ struct Telling {
     request: Option<SharedReport>,
     response: Option<SharedReport>,
     told: bool,
-    _busy: Busy,
+    busy: Busy,
 }
 
 impl Told {
@@ -57,7 +57,7 @@ impl Told {
             request: None,
             response: None,
             told: false,
-            _busy: connection.busy(),
+            busy: connection.busy(),
         }))
     }
 
@@ -76,6 +76,11 @@ impl Told {
         record.route = Some(route.name.clone());
         record.request.mode = mode(met, route.request.contract());
         met
+    }
+
+    /// It must be over by this time.
+    pub(crate) fn must_be_over_by(&self, by: Instant) {
+        self.0.busy.must_be_over_by(by);
     }
 
     /// The service answers, and the answer must keep to this contract.
