@@ -244,6 +244,32 @@ async fn what_a_caller_says_of_itself_is_dropped_in_every_spelling() {
     }
 }
 
+/// What frames a body, or says how it is coded, is avrogate's to say, in whatever spelling a service reads it.
+#[tokio::test]
+async fn what_frames_a_body_is_dropped_in_every_spelling() {
+    const LIES: &[(&str, &str)] = &[
+        ("transfer_encoding", "lie"),
+        ("content_length", "lie"),
+        ("content_encoding", "lie"),
+        ("content-encoding", "lie, too"),
+        ("host_", "kept"),
+        ("proxy_authorization", "lie"),
+        ("expect_", "kept"),
+    ];
+    let world = World::start().await;
+    let caller = world.caller("checkout");
+    for http in BOTH {
+        let ask = LIES.iter().fold(Ask::post("/free", "12345"), |ask, (name, value)| ask.field(name, value));
+        assert_eq!(caller.send(http, ask).await.status, 201);
+    }
+    for seen in world.end().await.seen {
+        assert!(!seen.fields.iter().any(|(_, value)| value == "lie"), "{:?}", seen.fields);
+        assert_eq!((seen.field("host_"), seen.field("expect_")), (Some("kept"), Some("kept")));
+        // Where nobody judges the body, its coding is between the caller and the service.
+        assert_eq!(seen.field("content-encoding"), Some("lie, too"));
+    }
+}
+
 /// An identity belongs to a connection: another caller's requests never borrow it.
 #[tokio::test]
 async fn each_connection_has_its_own_identity() {

@@ -14,6 +14,7 @@ use http::header::{
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri, Version, request, response};
+use std::borrow::Cow;
 
 /// Names the request in logs, ours and the service's.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -273,13 +274,15 @@ pub(crate) fn to_service<B>(head: &request::Parts, target: &Target<'_>, added: A
         headers.append(HOST, host);
     }
     for (name, value) in &head.headers {
-        let dropped = is_per_hop(name)
-            || is_ours(name)
-            || is_override(name)
+        let read = as_read(name);
+        let dropped = is_per_hop(&read)
+            || is_ours(&read)
+            || is_override(&read)
             || is_nominated(&head.headers, name)
-            || matches!(name.as_str(), "host" | "content-length" | "expect" | "x-request-id")
-            || (added.coding.is_some() && name == CONTENT_ENCODING)
-            || (added.judged_answer && matches!(name.as_str(), "accept-encoding" | "range" | "if-range"));
+            || matches!(&*read, "host" | "content-length" | "expect")
+            // Our own word replaces it; and in another spelling nobody has looked at it.
+            || (*read == *CONTENT_ENCODING.as_str() && (added.coding.is_some() || name != CONTENT_ENCODING))
+            || (added.judged_answer && matches!(&*read, "accept-encoding" | "range" | "if-range"));
         if !dropped {
             headers.append(name.clone(), value.clone());
         }
@@ -308,7 +311,7 @@ pub(crate) fn to_caller<B>(head: &response::Parts, body: B) -> Response<B> {
     *answer.status_mut() = head.status;
     let mut headers = HeaderMap::with_capacity(head.headers.len());
     for (name, value) in &head.headers {
-        let dropped = is_per_hop(name)
+        let dropped = is_per_hop(name.as_str())
             || is_nominated(&head.headers, name)
             || name == http::header::CONTENT_LENGTH
             || name.as_str().starts_with("avrogate-");
@@ -329,9 +332,9 @@ pub(crate) fn to_tunnel<B>(head: &response::Parts, protocol: &HeaderValue, body:
 }
 
 /// Fields that are for one connection alone (RFC 9110, section 7.6.1), and trailers' announcement: none are forwarded.
-fn is_per_hop(name: &HeaderName) -> bool {
+fn is_per_hop(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "connection"
             | "keep-alive"
             | "proxy-connection"
@@ -345,31 +348,24 @@ fn is_per_hop(name: &HeaderName) -> bool {
     )
 }
 
-/// Fields whose value the service believes because avrogate sets them, in every spelling: header names have no case, and
-/// a CGI-like service reads `_` as `-`.
-fn is_ours(name: &HeaderName) -> bool {
-    const OURS: [&str; 3] = ["x-forwarded-client-cert", "l5d-client-id", "x-request-id"];
-    let begin = name.as_str().bytes().map(dashed).take(9);
-    matches!(name.as_str().as_bytes().first(), Some(b'x' | b'l' | b'a'))
-        && (OURS.into_iter().any(|ours| spells(name, ours)) || begin.eq(*b"avrogate-"))
+/// Fields whose value the service believes because avrogate sets them.
+fn is_ours(name: &str) -> bool {
+    matches!(name, "x-forwarded-client-cert" | "l5d-client-id" | "x-request-id") || name.starts_with("avrogate-")
 }
 
 /// Fields that some frameworks believe rather than the request line: policy has decided on that, and the service has to
 /// see what was decided on.
-fn is_override(name: &HeaderName) -> bool {
-    const OVERRIDES: [&str; 5] =
-        ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"];
-    name.as_str().starts_with('x') && OVERRIDES.into_iter().any(|other| spells(name, other))
+fn is_override(name: &str) -> bool {
+    matches!(
+        name,
+        "x-original-url" | "x-rewrite-url" | "x-http-method-override" | "x-http-method" | "x-method-override"
+    )
 }
 
-/// Whether a CGI-like service reads this name as that one.
-fn spells(name: &HeaderName, other: &str) -> bool {
+/// A name as a CGI-like service reads it: header names have no case, and `_` is `-` to it.
+fn as_read(name: &HeaderName) -> Cow<'_, str> {
     let name = name.as_str();
-    name.len() == other.len() && name.bytes().map(dashed).eq(other.bytes())
-}
-
-fn dashed(byte: u8) -> u8 {
-    if byte == b'_' { b'-' } else { byte }
+    if name.contains('_') { name.replace('_', "-").into() } else { name.into() }
 }
 
 /// Whether a Connection field takes this one out.
