@@ -382,16 +382,21 @@ async fn connections_end_when_their_authority_is_believed_no_more() {
     assert!(odd.try_send(Http::H1, Ask::get("/free")).await.is_err(), "and no new ones");
 }
 
-#[tokio::test]
-async fn a_revoked_caller_loses_its_connections() {
+/// A world with a revocation list, empty yet, and two callers by the name of checkout; the second has serial number 8.
+async fn revocable() -> (World, [Caller; 2]) {
     let prepare = |authority: &Authority, files: &Path| fs::write(files.join("ca.crl"), authority.crl(&[])).unwrap();
     let world = World::with(Setup { crls: &["ca.crl"], prepare, ..Setup::default() }).await;
-    let id = "spiffe://cluster.local/ns/shop/sa/checkout";
-    let caller = |serial| {
-        let leaf = OddLeaf { uris: &[id], serial: Some(serial), ..OddLeaf::default() };
+    let callers = [7, 8].map(|serial| {
+        let uris = &["spiffe://cluster.local/ns/shop/sa/checkout"];
+        let leaf = OddLeaf { uris, serial: Some(serial), ..OddLeaf::default() };
         world.caller_with(&world.authority.odd(&leaf))
-    };
-    let (good, bad) = (caller(7), caller(8));
+    });
+    (world, callers)
+}
+
+#[tokio::test]
+async fn a_revoked_caller_loses_its_connections() {
+    let (world, [good, bad]) = revocable().await;
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     for http in BOTH {
         theirs.push(bad.connect(http).await.unwrap());
@@ -413,14 +418,7 @@ async fn a_revoked_caller_loses_its_connections() {
 /// A revocation waits for nobody: neither a bad policy nor a bad schema keeps it from taking effect.
 #[tokio::test]
 async fn a_bad_policy_does_not_keep_a_revoked_caller_alive() {
-    let prepare = |authority: &Authority, files: &Path| fs::write(files.join("ca.crl"), authority.crl(&[])).unwrap();
-    let world = World::with(Setup { crls: &["ca.crl"], prepare, ..Setup::default() }).await;
-    let id = "spiffe://cluster.local/ns/shop/sa/checkout";
-    let caller = |serial| {
-        let leaf = OddLeaf { uris: &[id], serial: Some(serial), ..OddLeaf::default() };
-        world.caller_with(&world.authority.odd(&leaf))
-    };
-    let (good, revoked) = (caller(7), caller(8));
+    let (world, [good, revoked]) = revocable().await;
     let mut open = vec![revoked.connect(Http::H1).await.unwrap()];
     assert_eq!(open[0].send(Ask::get("/free")).await.unwrap().status, 201);
 
