@@ -116,6 +116,36 @@ fn finds_the_schema_that_a_prefix_names() {
 }
 
 #[test]
+fn judges_more_than_the_wire_where_asked() {
+    let files = files();
+    let schema = r#"{"type": "record", "name": "R", "fields": [
+        {"name": "at", "type": {"type": "int", "logicalType": "time-millis"}},
+        {"name": "id", "type": {"type": "string", "logicalType": "uuid"}},
+        {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 3}}]}"#;
+    fs::write(files.path().join("r.avsc"), schema).expect("a file");
+    let id = format!("48 {}", "66383164346661652d376465632d313164302d613736352d303061306339316536626636");
+    let bodies = [
+        format!("00 {id} 04 03e7"),
+        format!("01 {id} 04 03e7"),
+        "00 02 67 04 03e7".to_owned(),
+        format!("00 {id} 04 03e8"),
+        format!("00 {id} 00"),
+        format!("8000 {id} 04 03e7"),
+    ];
+    let args = |flags: &str| format!("--schema|r.avsc{flags}|--hex|{}", bodies.join("|--hex|"));
+    assert!(validate(files.path(), &args(""), b"").starts_with("0\n"), "all is fine on the wire");
+    insta::assert_snapshot!(validate(files.path(), &args("|--logical|--strict-varints"), b""), @r#"
+    100
+    hex:1: valid (41 bytes)
+    hex:2: invalid: at: the time-millis is not within a day (time_out_of_range, byte 0)
+    hex:3: invalid: id: the string is no UUID: 36 characters, hexadecimal digits in groups of 8-4-4-4-12 (uuid_invalid, byte 1)
+    hex:4: invalid: price: the decimal has more digits than its precision of 3 (decimal_out_of_precision, byte 38)
+    hex:5: invalid: price: the decimal has no bytes, and even 0 has one (decimal_empty, byte 38)
+    hex:6: invalid: at: a number with needless bytes where the schema has int (varint_overlong, byte 0)
+    "#);
+}
+
+#[test]
 fn takes_bare_data_of_a_subject() {
     let files = files();
     let cases = [("orders-value", GOOD), ("orders-value@2", GOOD), ("orders-value@1", "02")];

@@ -6,8 +6,8 @@ mod common;
 use avrogate::control::config::Protocol;
 use bytes::Bytes;
 use common::bodies::{self, order, order_with_bad_status, refund};
-use common::world::metric;
-use common::{Ask, BOTH, Http, Setup, Step, World};
+use common::world::{POLICY, metric};
+use common::{Answer, Ask, BOTH, Http, Setup, Step, World};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -300,6 +300,52 @@ async fn each_way_to_break_a_contract_has_its_reason() {
         }
     }
     assert_eq!(world.end().await.bytes, 0);
+}
+
+#[tokio::test]
+async fn a_contract_may_ask_for_more_than_the_wire() {
+    // A refund of a decimal that its precision does not hold, and one whose text has a length of needless bytes.
+    let refund = |amount: &[u8]| [b"\x0co-4711", amount, b"\0"].concat();
+    let large = bodies::framed(bodies::REFUND, &refund(&[12, 1, 0, 0, 0, 0, 0]));
+    let overlong = bodies::framed(bodies::REFUND, &refund(&[0x82, 0, 1]));
+    let strict = POLICY
+        .replace("maxItems: 100000}", "maxItems: 100000, logical: true, strictVarints: true}")
+        .replace(
+            "subjects: [refunds-value]}}\n      timeouts",
+            "subjects: [refunds-value]}, limits: {logical: true}}\n      timeouts",
+        )
+        .replace("        errors:", "        limits: {strictVarints: true}\n        errors:");
+    for (policy, is_strict) in [(POLICY.to_owned(), false), (strict, true)] {
+        let world = World::with(Setup { policy, ..Setup::default() }).await;
+        let verdict = |status, reason, fault: &str| {
+            if is_strict { (status, reason, json!(fault)) } else { (201, "", json!(null)) }
+        };
+        for http in BOTH {
+            let caller = world.caller("payments");
+            for (body, fault) in [(&large, "decimal_out_of_precision"), (&overlong, "varint_overlong")] {
+                for ask in [Ask::post("/v1/orders", body.clone()), Ask::pieces("/v1/orders", body.chunks(1))] {
+                    world.service.answers(Answer::created(bodies::accepted()));
+                    let reply = caller.send(http, ask).await;
+                    let said = if reply.status == 201 { json!(null) } else { reply.problem()["fault"].clone() };
+                    assert_eq!((reply.status, reply.reason(), said), verdict(422, "datum_invalid", fault), "{http:?}");
+                }
+            }
+            // An answer, and one of an error.
+            let mut accepted = bodies::accepted();
+            let last = accepted.pop().unwrap();
+            accepted.extend([last | 0x80, 0]);
+            for answer in [Answer::status(200, accepted), Answer::status(409, large.clone())] {
+                world.service.answers(answer);
+                let reply = caller.send(http, Ask::get("/judged")).await;
+                assert_eq!(reply.reason(), if is_strict { "answer_invalid" } else { "" }, "{http:?}");
+            }
+        }
+        let page: serde_json::Value = serde_json::from_str(&world.page("/policy").await).unwrap();
+        let route = page["routes"].as_array().unwrap().iter().find(|route| route["name"] == "orders").unwrap();
+        assert_eq!(route["request"]["logical"], is_strict, "{route}");
+        assert_eq!(route["request"]["strictVarints"], is_strict, "{route}");
+        world.end().await;
+    }
 }
 
 #[tokio::test]

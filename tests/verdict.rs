@@ -36,6 +36,7 @@ struct LimitsWritten {
     depth_max: Option<u32>,
     items_max: Option<u64>,
     strict_varints: bool,
+    logical: bool,
 }
 
 #[test]
@@ -129,6 +130,7 @@ impl LimitsWritten {
             depth_max: self.depth_max.unwrap_or(default.depth_max),
             items_max: self.items_max.unwrap_or(default.items_max),
             strict_varints: self.strict_varints,
+            logical: self.logical,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! size: forty levels of records that each hold the last one twice are forty procedures, not 2^40 operations. Then each
 //! procedure is laid out by plain recursion, whose depth the walk has bounded.
 
+use super::logical::{Check, Nines};
 use super::program::{Items, Op, Pc, Program, RUN_WIDTH_MAX, Site, SiteId, SiteStep};
 use super::schema::{Kind, NodeId, Schema};
 use std::collections::HashMap;
@@ -20,12 +21,13 @@ impl Program {
     #[must_use]
     pub fn compile(schema: &Schema) -> Self {
         let shapes = Shapes::of(schema);
-        let mut layout = Layout::new(schema, &shapes);
-        layout.procedure(schema.root());
-        while let Some(record) = layout.wanted.pop() {
-            layout.procedure(record);
+        let mut program = Layout::new(schema, &shapes, false).program();
+        if schema.nodes.iter().any(|node| Check::of(node).is_some()) {
+            // Both know the same places, found in the same order.
+            let sites = program.sites.clone();
+            program.logical = Some(Box::new(Self { sites, ..Layout::new(schema, &shapes, true).program() }));
         }
-        layout.finish()
+        program
     }
 }
 
@@ -175,10 +177,15 @@ struct Layout<'a> {
     /// because every way to the next operation opens as many.
     checked: u32,
     type_names: HashMap<NodeId, Arc<str>>,
+    /// Whether logical types are checked.
+    logical: bool,
+    nines: Vec<Nines>,
+    /// Which of them has so many digits.
+    nines_of: HashMap<u32, u32>,
 }
 
 impl<'a> Layout<'a> {
-    fn new(schema: &'a Schema, shapes: &'a Shapes) -> Self {
+    fn new(schema: &'a Schema, shapes: &'a Shapes, logical: bool) -> Self {
         Self {
             schema,
             shapes,
@@ -193,7 +200,18 @@ impl<'a> Layout<'a> {
             label: 0,
             checked: 0,
             type_names: HashMap::new(),
+            logical,
+            nines: Vec::new(),
+            nines_of: HashMap::new(),
         }
+    }
+
+    fn program(mut self) -> Program {
+        self.procedure(self.schema.root());
+        while let Some(record) = self.wanted.pop() {
+            self.procedure(record);
+        }
+        self.finish()
     }
 
     /// Lays out the root or a called record, once.
@@ -242,6 +260,9 @@ impl<'a> Layout<'a> {
             }
             return;
         }
+        if let Some(check) = self.check(id) {
+            return self.checked_value(check, id, site);
+        }
         match &self.schema.node(id).kind {
             Kind::Null => {}
             Kind::Boolean => self.emit(Op::Boolean, site),
@@ -268,6 +289,32 @@ impl<'a> Layout<'a> {
             }
             Kind::Union(branches) => self.union(branches, site, around),
         }
+    }
+
+    /// What is checked of a value beside its encoding.
+    fn check(&self, id: NodeId) -> Option<Check> {
+        if self.logical { Check::of(self.schema.node(id)) } else { None }
+    }
+
+    /// A value of a logical type that is checked.
+    fn checked_value(&mut self, check: Check, id: NodeId, site: SiteId) {
+        let op = match (check, &self.schema.node(id).kind) {
+            (Check::Decimal { precision }, Kind::Fixed(fixed)) => {
+                Op::FixedDecimal { nines: self.nines(precision), size: fixed.size }
+            }
+            (Check::Decimal { precision }, _) => Op::Decimal { nines: self.nines(precision) },
+            (Check::Uuid, _) => Op::Uuid,
+            (Check::TimeMillis, _) => Op::TimeMillis,
+            (Check::TimeMicros, _) => Op::TimeMicros,
+        };
+        self.emit(op, site);
+    }
+
+    fn nines(&mut self, digits: u32) -> u32 {
+        *self.nines_of.entry(digits).or_insert_with(|| {
+            self.nines.push(Nines::new(digits));
+            count(self.nines.len() - 1)
+        })
     }
 
     /// An array or a map: `open`, the items' body, and the block header behind it.
@@ -327,6 +374,9 @@ impl<'a> Layout<'a> {
     /// The one operation that does for all items of a block, where there is one.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds that have such an operation are named")]
     fn run(&self, item: NodeId, width: Option<u64>) -> Option<Op> {
+        if self.check(item).is_some() {
+            return None;
+        }
         match &self.schema.node(item).kind {
             Kind::Long => Some(Op::LongRun),
             Kind::Int => Some(Op::IntRun),
@@ -378,6 +428,7 @@ impl<'a> Layout<'a> {
         let inside = self.site(SiteStep::Branch(site), other);
         let width = self.shapes.get(other).width.and_then(|width| u32::try_from(width).ok());
         let op = match (&self.schema.node(other).kind, width) {
+            _ if self.check(other).is_some() => return self.optional_value(null, other, site, inside, around),
             (Kind::Boolean, _) => Op::OptionalBoolean { null },
             (Kind::Int, _) => Op::OptionalInt { null },
             (Kind::Long, _) => Op::OptionalLong { null },
@@ -391,17 +442,20 @@ impl<'a> Layout<'a> {
                 self.calls.push(at);
                 Op::OptionalCall { null, target: other.0, levels: around + 1 }
             }
-            _ => {
-                let at = self.mark();
-                self.emit(Op::Optional { null, end: 0 }, site);
-                let checked = self.checked;
-                self.value(other, inside, around);
-                self.checked = checked;
-                let end = self.mark();
-                return self.patch(at, Op::Optional { null, end });
-            }
+            _ => return self.optional_value(null, other, site, inside, around),
         };
         self.emit(op, inside);
+    }
+
+    /// The same where the other type is laid out behind.
+    fn optional_value(&mut self, null: u8, other: NodeId, site: SiteId, inside: SiteId, around: u16) {
+        let at = self.mark();
+        self.emit(Op::Optional { null, end: 0 }, site);
+        let checked = self.checked;
+        self.value(other, inside, around);
+        self.checked = checked;
+        let end = self.mark();
+        self.patch(at, Op::Optional { null, end });
     }
 
     fn call(&mut self, id: NodeId, site: SiteId, around: u16) {
@@ -485,6 +539,8 @@ impl<'a> Layout<'a> {
             op_sites: self.op_sites.into(),
             sites: self.sites.into(),
             merged: self.merged,
+            nines: self.nines.into(),
+            logical: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From a stopped machine to a [`Violation`]: which field, and what was expected there.
 
 use super::machine::Payload;
-use super::program::{Op, Pc, SiteId, SiteStep};
+use super::program::{Op, Pc, Program, SiteId, SiteStep};
 use super::validator::Validator;
 use super::varint::{read_int, read_long};
 use super::violation::{Fault, FieldPath, Segment, Violation};
@@ -14,10 +14,10 @@ impl Validator {
         let machine = &self.machine;
         let (pc, done) = match machine.payload {
             Payload::None => (machine.pc, 0),
-            Payload::Text(..) => (machine.payload_pc, 0),
+            Payload::Text(..) | Payload::Decimal(..) => (machine.payload_pc, 0),
             Payload::Skip(left) => (machine.payload_pc, self.width(machine.payload_pc).saturating_sub(left)),
         };
-        let site = self.program.site_within(pc, done);
+        let site = self.program().site_within(pc, done);
         Violation {
             fault,
             offset,
@@ -26,8 +26,13 @@ impl Validator {
         }
     }
 
+    /// The layout that runs.
+    fn program(&self) -> &Program {
+        self.program.within(&self.limits)
+    }
+
     fn width(&self, pc: Pc) -> u64 {
-        match self.program.ops.get(pc as usize) {
+        match self.program().ops.get(pc as usize) {
             Some(Op::Skip(width)) => *width,
             _ => 0,
         }
@@ -40,14 +45,14 @@ impl Validator {
         let mut calls = machine.calls.iter().rev();
         let mut segments = Vec::new();
         // A block header stands for the array itself, but where its first item goes too deep.
-        if let Some(Op::Block { .. }) = self.program.ops.get(pc as usize)
+        if let Some(Op::Block { .. }) = self.program().ops.get(pc as usize)
             && let Some(block) = blocks.next()
             && fault == Fault::DepthExceeded
         {
             segments.push(Segment::Item(block.begun - block.left));
         }
         let mut place = Some(site);
-        while let Some(site) = place.and_then(|id| self.program.site(id)) {
+        while let Some(site) = place.and_then(|id| self.program().site(id)) {
             place = match &site.step {
                 SiteStep::Field(around, name) => {
                     segments.push(Segment::Field(name.clone()));
@@ -62,7 +67,7 @@ impl Validator {
                     Some(*around)
                 }
                 SiteStep::Branch(around) => Some(*around),
-                SiteStep::Start => calls.next().map(|call| self.program.site_of(call.pc)),
+                SiteStep::Start => calls.next().map(|call| self.program().site_of(call.pc)),
             };
         }
         segments.reverse();
@@ -70,8 +75,8 @@ impl Validator {
     }
 
     fn detail(&self, fault: Fault, site: SiteId, pc: Pc, scalar: &[u8]) -> String {
-        let type_name = self.program.site(site).map_or("datum", |site| &*site.type_name);
-        let op = self.program.ops.get(pc as usize);
+        let type_name = self.program().site(site).map_or("datum", |site| &*site.type_name);
+        let op = self.program().ops.get(pc as usize);
         let index =
             || read_int(scalar, 0, false).map_or_else(|_| "index".into(), |(index, _)| format!("index {index}"));
         let number = || read_long(scalar, 0, false).map_or_else(|_| String::new(), |(number, _)| format!(" {number}"));
@@ -104,6 +109,21 @@ impl Validator {
             }
             Fault::ItemsExceeded => format!("more than {} items", self.limits.items_max),
             Fault::BytesExceeded => format!("more than {} bytes", self.limits.bytes_max),
+            Fault::DecimalOutOfPrecision => match op {
+                Some(Op::Decimal { nines } | Op::FixedDecimal { nines, .. }) => {
+                    let digits = self.program().nines.get(*nines as usize).map_or(0, |nines| nines.digits);
+                    format!("the decimal has more digits than its precision of {digits}")
+                }
+                _ => "the decimal has more digits than its precision".into(),
+            },
+            Fault::DecimalEmpty => "the decimal has no bytes, and even 0 has one".into(),
+            Fault::UuidInvalid => {
+                "the string is no UUID: 36 characters, hexadecimal digits in groups of 8-4-4-4-12".into()
+            }
+            Fault::TimeOutOfRange => format!(
+                "the {} is not within a day",
+                if op == Some(&Op::TimeMillis) { "time-millis" } else { "time-micros" }
+            ),
         }
     }
 }

@@ -11,10 +11,13 @@ pub struct Limits {
     pub items_max: u64,
     /// Refuse varints with needless bytes (`80 00`), on which the specification is silent.
     pub strict_varints: bool,
+    /// Refuse values that a logical type forbids though the wire allows them: a decimal beyond its precision, text that is
+    /// no UUID, a time outside the day.
+    pub logical: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes_max: 1 << 20, depth_max: 64, items_max: 1 << 20, strict_varints: false }
+        Self { bytes_max: 1 << 20, depth_max: 64, items_max: 1 << 20, strict_varints: false, logical: false }
     }
 }

@@ -9,6 +9,7 @@
 //! down in the frame that the operation works on.
 
 use super::limits::Limits;
+use super::logical::{CutDecimal, DAY_MICROS, DAY_MILLIS, UUID_LENGTH, is_uuid};
 use super::program::{Items, Op, Pc, Program};
 use super::text::{CutText, is_utf8, skip_short_ascii};
 use super::varint::{Stop, read_int, read_long, skip_int, skip_long, skip_run, skip_short_int, skip_short_long};
@@ -60,6 +61,7 @@ pub(super) enum Payload {
     None,
     Skip(u64),
     Text(u64, CutText),
+    Decimal(u64, CutDecimal),
 }
 
 /// A piece of the input, and by what it is judged.
@@ -277,7 +279,12 @@ impl Machine {
                 | Op::Block { .. }
                 | Op::LongRun
                 | Op::IntRun
-                | Op::BooleanRun => None,
+                | Op::BooleanRun
+                | Op::Decimal { .. }
+                | Op::FixedDecimal { .. }
+                | Op::Uuid
+                | Op::TimeMillis
+                | Op::TimeMicros => None,
             };
             let Some(behind) = behind else { break };
             rest = behind;
@@ -289,7 +296,7 @@ impl Machine {
     /// Runs until an operation begins at or behind a position of the input: `Ok` with where it does.
     #[cold]
     pub(super) fn creep(&mut self, piece: &Piece<'_>, until: usize) -> Result<usize, Halt> {
-        let mut at = self.resume(piece.input, 0)?;
+        let mut at = self.resume(piece, 0)?;
         let mut pc = self.pc;
         while at < until {
             (pc, at) = self.step(piece, pc, at)?;
@@ -437,6 +444,31 @@ impl Machine {
                 }
                 at
             }
+            Op::Decimal { nines } => {
+                let (length, begin) = read_length(input, start, strict).map_err(stopped(start))?;
+                self.decimal(piece, pc, start, begin, length, nines)?
+            }
+            Op::FixedDecimal { nines, size } => self.decimal(piece, pc, start, start, size, nines)?,
+            Op::Uuid => {
+                let (length, begin) = read_length(input, start, strict).map_err(stopped(start))?;
+                if length != UUID_LENGTH as u64 {
+                    return Err(Halt::Fault(Fault::UuidInvalid, start));
+                }
+                let Some(text) = input.get(begin..begin + UUID_LENGTH) else { return Err(Halt::Short(at)) };
+                if !is_uuid(text) {
+                    let fault = if is_utf8(text) { Fault::UuidInvalid } else { Fault::Utf8Invalid };
+                    return Err(Halt::Fault(fault, start));
+                }
+                begin + UUID_LENGTH
+            }
+            Op::TimeMillis => match read_int(input, start, strict).map_err(stopped(start))? {
+                (time, end) if DAY_MILLIS.contains(&time) => end,
+                _ => return Err(Halt::Fault(Fault::TimeOutOfRange, start)),
+            },
+            Op::TimeMicros => match read_long(input, start, strict).map_err(stopped(start))? {
+                (time, end) if DAY_MICROS.contains(&time) => end,
+                _ => return Err(Halt::Fault(Fault::TimeOutOfRange, start)),
+            },
             // These became what they hold, above.
             Op::Optional { .. }
             | Op::OptionalBoolean { .. }
@@ -452,22 +484,34 @@ impl Machine {
     }
 
     /// Takes what the input has of a cut payload; where the input goes on behind it.
-    pub(super) fn resume(&mut self, input: &[u8], at: usize) -> Result<usize, Halt> {
-        let (Payload::Skip(left) | Payload::Text(left, _)) = self.payload else { return Ok(at) };
-        let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
-        let left = left - taken as u64;
-        if let Payload::Text(_, text) = &mut self.payload {
-            let is_fine = text.push(input.get(..taken).unwrap_or_default());
-            if !is_fine || (left == 0 && !text.is_whole()) {
-                return Err(Halt::Earlier(Fault::Utf8Invalid, self.payload_at));
-            }
+    pub(super) fn resume(&mut self, piece: &Piece<'_>, at: usize) -> Result<usize, Halt> {
+        let Piece { program, input, .. } = *piece;
+        let (Payload::Skip(before) | Payload::Text(before, _) | Payload::Decimal(before, _)) = self.payload else {
+            return Ok(at);
+        };
+        let taken = usize::try_from(before).unwrap_or(usize::MAX).min(input.len());
+        let left = before - taken as u64;
+        let bytes = input.get(..taken).unwrap_or_default();
+        let (is_fine, fault) = match &mut self.payload {
+            Payload::Text(_, text) => (text.push(bytes) && (left > 0 || text.is_whole()), Fault::Utf8Invalid),
+            Payload::Decimal(_, decimal) => match program.nines.get(decimal.nines as usize) {
+                Some(nines) => {
+                    let is_fine = decimal.push(bytes, before, nines) && (left > 0 || decimal.fits());
+                    (is_fine, Fault::DecimalOutOfPrecision)
+                }
+                None => (true, Fault::DecimalOutOfPrecision),
+            },
+            Payload::Skip(_) | Payload::None => (true, Fault::Truncated),
+        };
+        if !is_fine {
+            return Err(Halt::Earlier(fault, self.payload_at));
         }
         match &mut self.payload {
             payload if left == 0 => {
                 *payload = Payload::None;
                 return Ok(taken);
             }
-            Payload::Skip(missing) | Payload::Text(missing, _) => *missing = left,
+            Payload::Skip(missing) | Payload::Text(missing, _) | Payload::Decimal(missing, _) => *missing = left,
             Payload::None => {}
         }
         Err(Halt::Short(taken))
@@ -502,6 +546,35 @@ impl Machine {
         }
         self.payload = Payload::Text(length - rest.len() as u64, text);
         (self.payload_pc, self.payload_at, self.pc) = (pc, base + start as u64, next);
+        Err(Halt::Short(input.len()))
+    }
+
+    /// A decimal of so many bytes from `begin` on, in an operation that begins at `start`.
+    fn decimal(
+        &mut self,
+        piece: &Piece<'_>,
+        pc: Pc,
+        start: usize,
+        begin: usize,
+        length: u64,
+        nines: u32,
+    ) -> Result<usize, Halt> {
+        let Piece { program, input, base, .. } = *piece;
+        let Some(largest) = program.nines.get(nines as usize) else { return Err(Halt::Done(start)) };
+        if length == 0 {
+            return Err(Halt::Fault(Fault::DecimalEmpty, start));
+        }
+        let rest = input.get(begin..).unwrap_or_default();
+        let whole = usize::try_from(length).ok().and_then(|length| rest.get(..length));
+        let mut decimal = CutDecimal::new(nines, length, largest);
+        if !decimal.push(whole.unwrap_or(rest), length, largest) || (whole.is_some() && !decimal.fits()) {
+            return Err(Halt::Fault(Fault::DecimalOutOfPrecision, start));
+        }
+        if let Some(whole) = whole {
+            return Ok(begin + whole.len());
+        }
+        self.payload = Payload::Decimal(length - rest.len() as u64, decimal);
+        (self.payload_pc, self.payload_at, self.pc) = (pc, base + start as u64, pc + 1);
         Err(Halt::Short(input.len()))
     }
 

@@ -10,6 +10,7 @@ mod encode;
 pub mod json;
 mod json_encoding;
 mod limits;
+mod logical;
 mod machine;
 mod parse;
 mod program;

@@ -1,5 +1,7 @@
 //! A compiled schema: what the [`Validator`](super::Validator) runs.
 
+use super::limits::Limits;
+use super::logical::Nines;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -15,9 +17,14 @@ pub struct Program {
     pub(super) branches: Box<[Pc]>,
     /// For each operation the place in the schema it stands for.
     pub(super) op_sites: Box<[SiteId]>,
-    pub(super) sites: Box<[Site]>,
+    pub(super) sites: Arc<[Site]>,
     /// For operations that cover several fields: where in its bytes each field ends.
     pub(super) merged: HashMap<Pc, Vec<(u64, SiteId)>>,
+    /// What decimals are compared with.
+    pub(super) nines: Box<[Nines]>,
+    /// The schema laid out once more, with its logical types checked, where it has such types. So whoever does not ask
+    /// for the level pays nothing for it.
+    pub(super) logical: Option<Box<Program>>,
 }
 
 /// The index of an operation.
@@ -112,6 +119,19 @@ pub(super) enum Op {
     },
     /// All items that are left in the block, each of so many bytes of any value; at most [`RUN_WIDTH_MAX`].
     SkipRun(u32),
+    /// Bytes that hold a decimal no larger than `nines`. This and what follows are in the [logical](Program::logical)
+    /// layout alone.
+    Decimal {
+        nines: u32,
+    },
+    FixedDecimal {
+        nines: u32,
+        size: u64,
+    },
+    /// A string that is a UUID.
+    Uuid,
+    TimeMillis,
+    TimeMicros,
 }
 
 impl Op {
@@ -171,6 +191,15 @@ pub(super) enum SiteStep {
 }
 
 impl Program {
+    /// The layout for these limits.
+    #[inline]
+    pub(super) fn within(&self, limits: &Limits) -> &Self {
+        match &self.logical {
+            Some(logical) if limits.logical => logical,
+            _ => self,
+        }
+    }
+
     pub(super) fn site_of(&self, pc: Pc) -> SiteId {
         self.op_sites.get(pc as usize).copied().unwrap_or(SiteId(0))
     }

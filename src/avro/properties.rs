@@ -7,7 +7,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "random bits may be cut")]
 
 use super::reference::{self, Refusal};
-use super::schema::{Kind, NodeId};
+use super::schema::{Kind, Logical, NodeId};
 use super::{Fault, Limits, Program, Schema, Step, Validator, Violation};
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
@@ -23,7 +23,7 @@ proptest! {
     fn what_apache_avro_writes_is_one_datum(schema in tape(100), value in tape(600), cuts in cuts()) {
         let subject = Subject::of(&schema);
         let value = subject.value(&value);
-        let theirs = apache_avro::Schema::parse_str(&subject.text).expect("a schema for apache-avro, too");
+        let theirs = apache_avro::Schema::parse_str(&subject.plain).expect("a schema for apache-avro, too");
         let writer = GenericDatumWriter::builder(&theirs).build().unwrap();
         let bytes = writer.write_value_to_vec(value).unwrap();
         subject.check_valid(&bytes, &cuts)?;
@@ -37,7 +37,7 @@ proptest! {
         let value = subject.value(&value);
         let mut bytes = Vec::new();
         encode(&value, &mut Tape::new(&style), &mut bytes);
-        let theirs = apache_avro::Schema::parse_str(&subject.text).expect("a schema for apache-avro, too");
+        let theirs = apache_avro::Schema::parse_str(&subject.plain).expect("a schema for apache-avro, too");
         let reader = GenericDatumReader::builder(&theirs).build().unwrap();
         prop_assert_eq!(reader.read_value(&mut &*bytes).unwrap(), value, "{:02x?}", bytes);
         subject.check_valid(&bytes, &cuts)?;
@@ -71,16 +71,21 @@ proptest! {
 #[derive(Debug)]
 struct Subject {
     text: String,
+    /// The same without logical types, which the wire does not show.
+    plain: String,
     schema: Schema,
     program: Arc<Program>,
 }
 
 impl Subject {
     fn of(tape: &[u8]) -> Self {
-        let text = SchemaWriter::default().write(&mut Tape::new(tape), 0, false).to_string();
+        let mut json = SchemaWriter::default().write(&mut Tape::new(tape), 0, false);
+        let text = json.to_string();
+        remove_logical_types(&mut json);
+        let plain = json.to_string();
         let schema = Schema::parse(&text).unwrap_or_else(|errors| panic!("{errors}: {text}"));
         let program = Arc::new(Program::compile(&schema));
-        Self { text, schema, program }
+        Self { text, plain, schema, program }
     }
 
     fn value(&self, tape: &[u8]) -> Value {
@@ -203,6 +208,7 @@ struct Tight {
     items_max: u64,
     bytes_short: Option<u64>,
     strict_varints: bool,
+    logical: bool,
 }
 
 impl Tight {
@@ -212,6 +218,7 @@ impl Tight {
             items_max: self.items_max,
             bytes_max: self.bytes_short.map_or(1 << 20, |short| (bytes.len() as u64).saturating_sub(short)),
             strict_varints: self.strict_varints,
+            logical: self.logical,
         }
     }
 }
@@ -220,12 +227,13 @@ fn limits() -> impl Strategy<Value = Tight> {
     let depth_max = prop_oneof![3 => Just(64_u32), 1 => 0..6_u32];
     let items_max = prop_oneof![3 => Just(10_000_u64), 1 => 0..12_u64];
     let bytes_short = prop_oneof![3 => Just(None), 1 => (0..20_u64).prop_map(Some)];
-    (depth_max, items_max, bytes_short, any::<bool>()).prop_map(
-        |(depth_max, items_max, bytes_short, strict_varints)| Tight {
+    (depth_max, items_max, bytes_short, any::<bool>(), any::<bool>()).prop_map(
+        |(depth_max, items_max, bytes_short, strict_varints, logical)| Tight {
             depth_max,
             items_max,
             bytes_short,
             strict_varints,
+            logical,
         },
     )
 }
@@ -271,12 +279,12 @@ impl SchemaWriter {
         match if depth == 0 && tape.byte() > 30 { 12 + kind % 8 } else { kind } {
             0 => json!("null"),
             1 => json!("boolean"),
-            2 => json!("int"),
-            3 => json!("long"),
+            2 => logical(tape, json!({"type": "int"}), &["time-millis", "date"]),
+            3 => logical(tape, json!({"type": "long"}), &["time-micros", "timestamp-millis"]),
             4 => json!("float"),
             5 => json!("double"),
-            6 => json!("bytes"),
-            7 => json!("string"),
+            6 => logical(tape, json!({"type": "bytes"}), &["decimal", "big-decimal"]),
+            7 => logical(tape, json!({"type": "string"}), &["uuid"]),
             8 => {
                 let count = [1, 2, 3, 64, 65, 200][tape.below(6)];
                 let symbols: Vec<_> = (0..count).map(|at| format!("S{at}")).collect();
@@ -288,7 +296,7 @@ impl SchemaWriter {
                 let size = [1, 0, 2, 16, 32, 33, 300][tape.below(7)];
                 let name = self.name();
                 self.done.push(name.clone());
-                json!({"type": "fixed", "name": name, "size": size})
+                logical(tape, json!({"type": "fixed", "name": name, "size": size}), &["decimal", "duration", "uuid"])
             }
             10 if !self.done.is_empty() => json!(self.done[tape.below(self.done.len())]),
             11 if guarded && !self.open.is_empty() => json!(self.open[tape.below(self.open.len())]),
@@ -342,22 +350,52 @@ impl SchemaWriter {
     }
 }
 
-/// A value of the type. Deep down, arrays stay empty and unions take their first branch, which can end.
+/// A type with or without one of these logical types, which may not be valid there.
+fn logical(tape: &mut Tape<'_>, mut of: Json, names: &[&str]) -> Json {
+    match tape.below(1 + 2 * names.len()).checked_sub(1) {
+        None => {}
+        Some(at) => {
+            of["logicalType"] = json!(names[at / 2]);
+            of["precision"] = json!([1, 2, 3, 4, 5, 9, 10, 38][tape.below(8)]);
+        }
+    }
+    of
+}
+
+fn remove_logical_types(json: &mut Json) {
+    match json {
+        Json::Object(members) => {
+            members.remove("logicalType");
+            members.values_mut().for_each(remove_logical_types);
+        }
+        Json::Array(items) => items.iter_mut().for_each(remove_logical_types),
+        _ => {}
+    }
+}
+
+/// A value of the type, mostly one that its logical type allows. Deep down, arrays stay empty and unions take their first branch, which can end.
 fn value(schema: &Schema, id: NodeId, tape: &mut Tape<'_>, depth: usize) -> Value {
+    let node = schema.node(id);
     let is_deep = depth > 12;
-    let mut count = || match tape.byte() {
+    let count = |tape: &mut Tape<'_>| match tape.byte() {
         _ if is_deep => 0,
         byte @ 0..=223 => usize::from(byte) % 4,
         byte => usize::from(byte - 190) * 2,
     };
-    match &schema.node(id).kind {
+    match &node.kind {
+        Kind::Int if node.logical == Some(Logical::TimeMillis) => Value::Int((tape.number() % 86_400_001) as i32),
+        Kind::Long if node.logical == Some(Logical::TimeMicros) => Value::Long((tape.number() % 86_400_000_001) as i64),
+        Kind::String if node.logical == Some(Logical::Uuid) && tape.byte() < 200 => {
+            let digits = [tape.number(), tape.number()].map(|half| format!("{half:016x}")).concat();
+            Value::String(format!("{0}-{1}-{1}-{1}-{2}", &digits[..8], &digits[8..12], &digits[20..]))
+        }
         Kind::Null => Value::Null,
         Kind::Boolean => Value::Boolean(tape.byte() % 2 == 1),
         Kind::Int => Value::Int(tape.number() as i32),
         Kind::Long => Value::Long(tape.number() as i64),
         Kind::Float => Value::Float(f32::from(tape.byte())),
         Kind::Double => Value::Double(f64::from(tape.byte())),
-        Kind::Bytes => Value::Bytes((0..count()).map(|_| tape.byte()).collect()),
+        Kind::Bytes => Value::Bytes((0..count(tape)).map(|_| tape.byte()).collect()),
         Kind::String => Value::String(text(tape)),
         Kind::Enum(symbols) => {
             let at = tape.below(symbols.symbols.len());
@@ -367,9 +405,9 @@ fn value(schema: &Schema, id: NodeId, tape: &mut Tape<'_>, depth: usize) -> Valu
             let size = usize::try_from(fixed.size).unwrap();
             Value::Fixed(size, (0..size).map(|_| tape.byte()).collect())
         }
-        Kind::Array(item) => Value::Array((0..count()).map(|_| value(schema, *item, tape, depth + 1)).collect()),
+        Kind::Array(item) => Value::Array((0..count(tape)).map(|_| value(schema, *item, tape, depth + 1)).collect()),
         Kind::Map(inner) => {
-            Value::Map((0..count()).map(|_| (text(tape), value(schema, *inner, tape, depth + 1))).collect())
+            Value::Map((0..count(tape)).map(|_| (text(tape), value(schema, *inner, tape, depth + 1))).collect())
         }
         Kind::Union(branches) => {
             let at = if is_deep { 0 } else { tape.below(branches.len()) };

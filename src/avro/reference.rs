@@ -5,7 +5,7 @@
 //! as deep as the datum and loops over items without bytes: feed it limits that keep both small.
 
 use super::limits::Limits;
-use super::schema::{Kind, NodeId, Schema};
+use super::schema::{Kind, Logical, NodeId, Schema};
 use super::violation::{Fault, FieldPath, Segment};
 
 /// What is wrong, at which byte, in which field.
@@ -56,7 +56,16 @@ impl Reader<'_> {
             return Ok(());
         }
         let schema = self.schema;
-        match &schema.node(id).kind {
+        if self.limits.logical
+            && let Some(logical) = schema.node(id).logical
+        {
+            return self.logical(logical, &schema.node(id).kind);
+        }
+        self.plain(&schema.node(id).kind)
+    }
+
+    fn plain(&mut self, kind: &Kind) -> Result<(), Refusal> {
+        match kind {
             Kind::Null => Ok(()),
             Kind::Boolean => match self.bytes.get(self.at) {
                 None => Err(self.end()),
@@ -96,6 +105,46 @@ impl Reader<'_> {
                     inner.value(*value)
                 })
             }),
+        }
+    }
+
+    /// A value whose logical type is asked for as well.
+    fn logical(&mut self, logical: Logical, kind: &Kind) -> Result<(), Refusal> {
+        let start = self.at;
+        match (logical, kind) {
+            (Logical::Decimal { precision, .. }, _) => {
+                let length = if let Kind::Fixed(fixed) = kind { fixed.size } else { self.length()? };
+                if length == 0 {
+                    return Err(self.refusal(Fault::DecimalEmpty, start));
+                }
+                let rest = &self.bytes[self.at..];
+                let here = &rest[..usize::try_from(length).unwrap_or(usize::MAX).min(rest.len())];
+                if digits(here, length) > u64::from(precision) {
+                    return Err(self.refusal(Fault::DecimalOutOfPrecision, start));
+                }
+                self.any(length)
+            }
+            (Logical::Uuid, Kind::String) => {
+                if self.length()? != 36 {
+                    return Err(self.refusal(Fault::UuidInvalid, start));
+                }
+                let text = self.at;
+                self.any(36)?;
+                let text = std::str::from_utf8(&self.bytes[text..self.at]);
+                let Ok(text) = text else { return Err(self.refusal(Fault::Utf8Invalid, start)) };
+                let groups: Vec<_> = text.split('-').map(str::len).collect();
+                if groups != [8, 4, 4, 4, 12] || text.chars().any(|one| one != '-' && one.to_digit(16).is_none()) {
+                    return Err(self.refusal(Fault::UuidInvalid, start));
+                }
+                Ok(())
+            }
+            (Logical::TimeMillis | Logical::TimeMicros, _) => {
+                let (time, of_second) =
+                    if let Kind::Int = kind { (self.int()?.into(), 1_000) } else { (self.long()?, 1_000_000) };
+                let in_day = 0 <= time && time < 24 * 60 * 60 * of_second;
+                if in_day { Ok(()) } else { Err(self.refusal(Fault::TimeOutOfRange, start)) }
+            }
+            _ => self.plain(kind),
         }
     }
 
@@ -221,6 +270,47 @@ impl Reader<'_> {
     fn refusal(&self, fault: Fault, offset: usize) -> Refusal {
         Refusal { fault, offset: offset as u64, path: self.path.clone().into() }
     }
+}
+
+/// The decimal digits of a two's complement of so many bytes that begins with these: the fewest that any bytes behind
+/// them make, or the most of a `u64` where it is far too long.
+fn digits(start: &[u8], length: u64) -> u64 {
+    let is_negative = start.first().is_some_and(|first| *first >= 0x80);
+    let mut amount: Vec<u8> = start.iter().map(|byte| if is_negative { !byte } else { *byte }).collect();
+    let leading = amount.iter().take_while(|byte| **byte == 0).count();
+    if leading == amount.len() && (amount.len() as u64) < length {
+        return 0;
+    }
+    amount.drain(..leading);
+    let missing = length - start.len() as u64;
+    if missing > 1000 {
+        return u64::MAX;
+    }
+    amount.resize(amount.len() + usize::try_from(missing).expect("not much"), 0);
+    if is_negative {
+        // The complement is one less than the amount.
+        match amount.iter().rposition(|byte| *byte != 0xff) {
+            Some(at) => {
+                amount[at] += 1;
+                amount[at + 1..].fill(0);
+            }
+            None => {
+                amount.fill(0);
+                amount.insert(0, 1);
+            }
+        }
+    }
+    let mut digits = 0;
+    while amount.iter().any(|byte| *byte != 0) {
+        let mut rest = 0;
+        for byte in &mut amount {
+            let value = rest * 256 + u32::from(*byte);
+            *byte = u8::try_from(value / 10).expect("the rest is less than ten");
+            rest = value % 10;
+        }
+        digits += 1;
+    }
+    digits
 }
 
 fn unzigzag(value: u64) -> i128 {

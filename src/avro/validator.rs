@@ -106,7 +106,8 @@ impl Validator {
             && matches!(self.outcome, Outcome::Open)
             && bytes.len() as u64 <= self.limits.bytes_max
         {
-            let piece = Piece { program: &self.program, limits: &self.limits, input: bytes, base: 0 };
+            let program = self.program.within(&self.limits);
+            let piece = Piece { program, limits: &self.limits, input: bytes, base: 0 };
             match self.machine.rush(&piece) {
                 Ok(consumed) => {
                     self.outcome = Outcome::Done;
@@ -132,8 +133,8 @@ impl Validator {
         if self.carried == 0 {
             let base = self.received + start as u64;
             let input = allowed.get(start..).unwrap_or_default();
-            let piece = Piece { program: &self.program, limits: &self.limits, input, base };
-            match self.machine.resume(input, at).map_or_else(|halt| halt, |at| self.machine.run(&piece, at)) {
+            let piece = Piece { program: self.program.within(&self.limits), limits: &self.limits, input, base };
+            match self.machine.resume(&piece, at).map_or_else(|halt| halt, |at| self.machine.run(&piece, at)) {
                 Halt::Done(end) => {
                     self.outcome = Outcome::Done;
                     return Ok(Step::Done { consumed: start + end });
@@ -190,7 +191,7 @@ impl Validator {
             }
             let input = carry.get(..cut + taken).unwrap_or_default();
             let base = self.received + start as u64 - cut as u64;
-            let piece = Piece { program: &self.program, limits: &self.limits, input, base };
+            let piece = Piece { program: self.program.within(&self.limits), limits: &self.limits, input, base };
             match self.machine.creep(&piece, cut) {
                 Ok(end) | Err(Halt::Short(end) | Halt::Done(end)) if end >= cut => {
                     start += end - cut;

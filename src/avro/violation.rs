@@ -53,11 +53,19 @@ pub enum Fault {
     ItemsExceeded,
     /// More bytes than allowed.
     BytesExceeded,
+    /// A decimal of more digits than its precision, where the contract asks for the logical level, as for all below.
+    DecimalOutOfPrecision,
+    /// A decimal without a byte, which is no number.
+    DecimalEmpty,
+    /// A string that is no UUID though its schema says so.
+    UuidInvalid,
+    /// A time before the day's begin, or at its end or later.
+    TimeOutOfRange,
 }
 
 impl Fault {
     /// Every fault, in the order of the documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::Truncated,
         Self::TrailingBytes,
         Self::VarintOverflow,
@@ -73,6 +81,10 @@ impl Fault {
         Self::DepthExceeded,
         Self::ItemsExceeded,
         Self::BytesExceeded,
+        Self::DecimalOutOfPrecision,
+        Self::DecimalEmpty,
+        Self::UuidInvalid,
+        Self::TimeOutOfRange,
     ];
 
     /// The stable code.
@@ -94,6 +106,10 @@ impl Fault {
             Self::DepthExceeded => "depth_exceeded",
             Self::ItemsExceeded => "items_exceeded",
             Self::BytesExceeded => "bytes_exceeded",
+            Self::DecimalOutOfPrecision => "decimal_out_of_precision",
+            Self::DecimalEmpty => "decimal_empty",
+            Self::UuidInvalid => "uuid_invalid",
+            Self::TimeOutOfRange => "time_out_of_range",
         }
     }
 }

@@ -77,6 +77,9 @@ pub(super) struct ValidateArgs {
     /// Refuses varints with needless bytes, on which the specification is silent.
     #[arg(long)]
     strict_varints: bool,
+    /// Judges logical types as well: a decimal within its precision, the text of a UUID, a time within its day.
+    #[arg(long)]
+    logical: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -50,6 +50,8 @@ fn contract(now: &Snapshot, contract: &Contract) -> Value {
         "maxDepth": contract.limits.datum.depth_max,
         "maxItems": contract.limits.datum.items_max,
         "maxRatio": contract.limits.ratio_max,
+        "strictVarints": contract.limits.datum.strict_varints,
+        "logical": contract.limits.datum.logical,
         "onInvalid": format!("{:?}", contract.on_invalid),
     })
 }

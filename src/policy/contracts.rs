@@ -99,6 +99,8 @@ impl Compiler<'_> {
             }
             all.datum.depth_max = limits.max_depth.as_ref().map_or(all.datum.depth_max, |depth| depth.value);
             all.datum.items_max = limits.max_items.unwrap_or(all.datum.items_max);
+            all.datum.strict_varints = limits.strict_varints;
+            all.datum.logical = limits.logical;
         }
         all.body_bytes_max = all.body_bytes_max.min(self.settings.held_bytes_max);
         all

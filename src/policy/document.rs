@@ -297,6 +297,12 @@ pub(super) struct Limits {
     /// How many times as long as what came a decoded body may be; 64 KiB it may always be. 100 unless this says otherwise.
     #[serde(default)]
     pub(super) max_ratio: Option<Spanned<u64>>,
+    /// Refuses numbers with needless bytes, which the specification does not forbid.
+    #[serde(default)]
+    pub(super) strict_varints: bool,
+    /// Judges logical types as well: a decimal within its precision, the text of a UUID, a time within its day.
+    #[serde(default)]
+    pub(super) logical: bool,
 }
 
 /// Which schemas are meant: keys AND, entries within a key OR.

@@ -61,6 +61,7 @@ impl Judge {
             depth_max: args.max_depth,
             items_max: args.max_items,
             strict_varints: args.strict_varints,
+            logical: args.logical,
         };
         let contract = Contract {
             framings,
