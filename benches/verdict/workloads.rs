@@ -29,6 +29,22 @@ pub(crate) fn all() -> Vec<Workload> {
     ]
 }
 
+impl Workload {
+    /// Nothing but text.
+    pub(crate) fn is_text(&self) -> bool {
+        self.schema == r#""string""#
+    }
+
+    /// The same with text in it that is not UTF-8.
+    pub(crate) fn spoiled(&self) -> Option<Vec<u8>> {
+        let is_word = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_lowercase);
+        let at = self.bytes.windows(3).position(is_word).filter(|_| self.schema.contains(r#""string""#))?;
+        let mut bytes = self.bytes.clone();
+        bytes[at] = 0xff;
+        Some(bytes)
+    }
+}
+
 type ByHand = fn(&[u8]) -> bool;
 
 fn record(name: &'static str, schema: &'static str, bytes: Out, by_hand: ByHand) -> Workload {
@@ -204,6 +220,21 @@ fn wide_schema() -> &'static str {
     let fields = (0..200).map(|at| format!(r#"{{"name": "field{at}", "type": ["null", "{}"]}}"#, WIDE[at % 5]));
     let fields = fields.collect::<Vec<_>>().join(",");
     format!(r#"{{"type": "record", "name": "Wide", "fields": [{fields}]}}"#).leak()
+}
+
+/// What a schema of a large table or of a generated class looks like: a thousand fields of all sorts.
+pub(crate) fn thousand_fields() -> String {
+    let field = |at: usize| {
+        let kind = match at % 8 {
+            5 => format!(r#"{{"type": "enum", "name": "E{at}", "symbols": ["A", "B", "C"]}}"#),
+            6 => r#"{"type": "array", "items": "string"}"#.to_owned(),
+            7 => r#"["null", {"type": "long", "logicalType": "timestamp-millis"}]"#.to_owned(),
+            simple => format!(r#"["null", "{}"]"#, WIDE[simple]),
+        };
+        format!(r#"{{"name": "field{at}", "doc": "What the field number {at} means.", "type": {kind}}}"#)
+    };
+    let fields = (0..1000).map(field).collect::<Vec<_>>().join(",\n  ");
+    format!(r#"{{"type": "record", "name": "Thousand", "namespace": "shop", "fields": [{fields}]}}"#)
 }
 
 fn wide() -> Out {
