@@ -51,6 +51,10 @@ pub(crate) struct Answer {
     connection: Option<(Rc<Service>, http1::SendRequest<ServiceBody>)>,
 }
 
+/// What h1 reads at once of an answer, and how long its head may be. A connection that waits for its next request keeps
+/// a buffer of the size that the last one needed.
+const READ_BUFFER: usize = 64 << 10;
+
 /// Connections that wait for their next request, for each worker.
 const IDLE_MAX: usize = 256;
 
@@ -94,7 +98,7 @@ impl Service {
     }
 
     async fn send_h1(self: &Rc<Self>, mut request: Request<ServiceBody>) -> Result<Response<Answer>, Unanswered> {
-        let (mut sender, mut reused) = match self.take_idle().await {
+        let (mut sender, mut reused) = match self.take_idle() {
             Some(sender) => (sender, true),
             None => (self.connect_h1().await?, false),
         };
@@ -149,13 +153,19 @@ impl Service {
         }
     }
 
-    async fn take_idle(&self) -> Option<http1::SendRequest<ServiceBody>> {
-        loop {
-            let mut sender = self.idle.borrow_mut().pop()?;
-            if sender.ready().await.is_ok() {
-                return Some(sender);
+    /// The connection that was used last and can take a request. One that cannot yet may never: its answer came before
+    /// the end of its request, which may have none.
+    fn take_idle(&self) -> Option<http1::SendRequest<ServiceBody>> {
+        let mut idle = self.idle.borrow_mut();
+        for at in (0..idle.len()).rev() {
+            let sender = idle.get(at)?;
+            if sender.is_closed() {
+                idle.remove(at);
+            } else if sender.is_ready() {
+                return Some(idle.remove(at));
             }
         }
+        None
     }
 
     async fn connect(&self) -> Result<TokioIo<TcpStream>, Unanswered> {
@@ -172,8 +182,11 @@ impl Service {
     async fn connect_h1(&self) -> Result<http1::SendRequest<ServiceBody>, Unanswered> {
         let stream = self.connect().await?;
         // hyper takes up to 100 header fields of an answer.
-        let (sender, connection) =
-            http1::handshake(stream).await.map_err(|error| Unanswered::Unreachable(error.into()))?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(READ_BUFFER)
+            .handshake(stream)
+            .await
+            .map_err(|error| Unanswered::Unreachable(error.into()))?;
         spawn_connection(connection);
         Ok(sender)
     }
