@@ -221,6 +221,37 @@ async fn a_tunnel_ends_when_its_peer_is_believed_no_longer() {
     world.end().await;
 }
 
+/// As each request of a connection: by the policy of the moment.
+#[tokio::test]
+async fn a_tunnel_ends_when_policy_allows_it_no_longer() {
+    let allowed = policy();
+    let others = allowed.replace(
+        "from: [{set: checkout}]}]\n      request: {validation: None, upgrade",
+        "from: [{set: payments}]}]\n      request: {validation: None, upgrade",
+    );
+    let (no_tunnel, no_route) =
+        (allowed.replace(", upgrade: Allow", ""), allowed.replace("value: /chat", "value: /talk"));
+    for denied in [others, no_tunnel, no_route] {
+        assert_ne!(denied, allowed);
+        let world = world("").await;
+        let mut raw = tunnel(&world).await;
+        // A policy that still allows it changes nothing.
+        world.write("policy.yaml", &format!("{allowed}\n"));
+        world.reload();
+        world.takes(2).await;
+        raw.write("hello").await.unwrap();
+        assert_eq!(raw.bytes(5).await, b"hello");
+        let begin = Instant::now();
+        world.write("policy.yaml", &denied);
+        world.reload();
+        raw.closed().await;
+        assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+        let line = world.told(1).await.remove(0);
+        assert_eq!(line["detail"], "the tunnel was cut: policy does not allow it any more");
+        world.end().await;
+    }
+}
+
 /// Nothing tells two peers in a tunnel to end it; the grace period does, and it is told.
 #[tokio::test]
 async fn a_tunnel_outlives_no_grace_period() {

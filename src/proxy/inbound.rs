@@ -18,7 +18,7 @@ use super::refusal::{BodyFault, Refusal};
 use super::reply::Reply;
 use super::service::{Answer, Unanswered};
 use super::told::Told;
-use super::tunnel::{ServiceSide, Tunnel};
+use super::tunnel::{Ground, ServiceSide, Tunnel};
 use crate::control::Snapshot;
 use crate::policy::{BodyRule, Decision, Mode, Permit, Route};
 use crate::reason::Reason;
@@ -56,10 +56,11 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
             told.passes(&head);
             head::to_caller(&head, Reply::service(answer, by, told))
         }
-        Ok(Passed::Tunnel { head, service, protocol }) => {
-            told.passes(&head);
-            connection.becomes(Tunnel::new(service, connection.worker.limits.idle_time_max, told));
-            return Ok(head::to_tunnel(&head, &protocol, Reply::nothing()));
+        Ok(Passed::Tunnel { head: answer, service, protocol }) => {
+            told.passes(&answer);
+            let ground = Ground::new(connection.clone(), caller, &head, &now);
+            connection.becomes(Tunnel::new(service, ground, told));
+            return Ok(head::to_tunnel(&answer, &protocol, Reply::nothing()));
         }
         Err(End::Gone) => {
             told.gone();

@@ -2,22 +2,27 @@
 //!
 //! Nobody judges what goes through it. So it is bounded, counted while it is open, and told at its end.
 
+use super::caller::Caller;
+use super::connection::Connection;
 use super::gate::{SharedReport, Stopped};
 use super::refusal::Refusal;
 use super::told::Told;
+use crate::control::Snapshot;
+use crate::policy::{Decision, Mode, RequestPath};
 use crate::reason::Reason;
 use crate::telemetry::TunnelSeries;
 use bytes::Bytes;
 use http::header::{HeaderValue, UPGRADE};
-use http::response;
+use http::{Method, request, response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// What is on its way in one direction.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -26,11 +31,44 @@ const BUFFER_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     service: ServiceSide,
-    idle_time_max: Duration,
+    ground: Ground,
     told: Told,
     series: TunnelSeries,
     reports: [SharedReport; 2],
 }
+
+/// What a tunnel was opened on: a policy that is asked again whenever there is a new one.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    connection: Rc<Connection>,
+    caller: Rc<Caller>,
+    method: Method,
+    path: Box<str>,
+    generation: u64,
+}
+
+impl Ground {
+    /// What this generation decided on this request.
+    pub(crate) fn new(connection: Rc<Connection>, caller: Rc<Caller>, head: &request::Parts, now: &Snapshot) -> Self {
+        let (method, path) = (head.method.clone(), head.uri.path().into());
+        Self { connection, caller, method, path, generation: now.generation }
+    }
+
+    /// Whether the policy of this moment would open it too.
+    fn holds(&mut self) -> bool {
+        let now = self.connection.worker.snapshot();
+        if std::mem::replace(&mut self.generation, now.generation) == now.generation {
+            return true;
+        }
+        let Ok(path) = RequestPath::parse(&self.path) else { return false };
+        let route = now.policy.route(self.method.as_str(), &path).filter(|route| route.upgrade);
+        let decision = now.policy.decide(self.caller.id.as_ref().ok(), route.map(|route| &**route), Mode::Enforce);
+        matches!(decision, Decision::Permitted(_))
+    }
+}
+
+/// How often a tunnel looks for a new policy.
+const LOOKS_EVERY: Duration = Duration::from_secs(2);
 
 /// The service's side of a tunnel.
 #[derive(Debug)]
@@ -68,15 +106,16 @@ enum Broken {
 
 impl Tunnel {
     /// A tunnel to the service. From here on its request is told with it.
-    pub(crate) fn new(service: ServiceSide, idle_time_max: Duration, mut told: Told) -> Self {
+    pub(crate) fn new(service: ServiceSide, ground: Ground, mut told: Told) -> Self {
         let (series, reports) = told.tunnels();
-        Self { service, idle_time_max, told, series, reports }
+        Self { service, ground, told, series, reports }
     }
 
-    /// Carries bytes both ways until both sides have ended, one has broken off, or neither has said anything for too
-    /// long. `begun` is what the caller said behind its head. To drop it cuts it, and its caller counts as gone.
+    /// Carries bytes both ways until both sides have ended, one has broken off, neither has said anything for too long, or a
+    /// new policy would not open it. `begun` is what the caller said behind its head. To drop it cuts it, and its caller counts as gone.
     pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, caller: S, begun: Bytes) {
-        let Self { service, idle_time_max, told, series, reports: [request, response] } = self;
+        let Self { service, mut ground, told, series, reports: [request, response] } = self;
+        let idle_time_max = ground.connection.worker.limits.idle_time_max;
         let moved = Cell::new(Instant::now());
         let (from_caller, to_caller) = tokio::io::split(caller);
         let (from_service, to_service) = service.stream.into_split();
@@ -93,18 +132,24 @@ impl Tunnel {
                 sleep_until(moved.get() + idle_time_max).await;
             }
         };
+        let denied = async {
+            while ground.holds() {
+                sleep(LOOKS_EVERY).await;
+            }
+        };
         let ended = tokio::select! {
             biased;
-            ended = both => Some(ended),
-            () = idle => None,
+            ended = both => Ok(ended),
+            () = idle => Err(format!("nothing came through it for {idle_time_max:?}")),
+            () = denied => Err("policy does not allow it any more".to_owned()),
         };
         // Whoever reads that it has ended finds it closed.
         drop(series);
         match ended {
-            Some(Ok(_)) => told.ended(),
-            None => told.ended_because(format!("the tunnel was cut: nothing came through it for {idle_time_max:?}")),
-            Some(Err(Broken::Caller)) => told.gone(),
-            Some(Err(Broken::Service(error))) => told.cut(&Stopped::Gone(error.into())),
+            Ok(Ok(_)) => told.ended(),
+            Err(why) => told.ended_because(format!("the tunnel was cut: {why}")),
+            Ok(Err(Broken::Caller)) => told.gone(),
+            Ok(Err(Broken::Service(error))) => told.cut(&Stopped::Gone(error.into())),
         }
     }
 }
