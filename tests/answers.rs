@@ -8,7 +8,12 @@ use bytes::Bytes;
 use common::bodies::{self, CANARY, accepted, order};
 use common::caller::Failed;
 use common::world::POLICY;
-use common::{Answer, Ask, BOTH, Caller, Http, Reply, Setup, World};
+use common::{Answer, Ask, BOTH, Caller, Http, Reply, Setup, Step, World};
+use std::future::Future;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Http1, Protocol::H2c];
 /// A service that does not answer does not keep a test waiting.
@@ -366,5 +371,103 @@ async fn an_answer_with_length_and_coding_has_one_end() {
             let reply = conversation.send(Ask::get("/healthz")).await.unwrap();
             assert!(reply.status == 502 || &*reply.body == b"ok", "{reply:?}");
         }
+    }
+}
+
+/// While its caller is waited for it is not the service that is silent.
+#[tokio::test]
+async fn a_slow_upload_is_not_the_services_fault() {
+    for protocol in PROTOCOLS {
+        let bootstrap = "timeouts: {firstByte: 500ms, request: 20s}";
+        let world = World::with(Setup { protocol, bootstrap, ..Setup::default() }).await;
+        let caller = world.caller("checkout");
+        for http in BOTH {
+            let (steps, sending) = slowly(8);
+            let (reply, ()) = tokio::join!(caller.send(http, Ask::steps("/free", steps)), sending);
+            assert_eq!(reply.status, 201, "{protocol:?} {http:?}");
+            world.service.answers(Answer::Silent);
+            let begin = Instant::now();
+            let (steps, sending) = slowly(4);
+            let (reply, ()) = tokio::join!(caller.send(http, Ask::steps("/free", steps)), sending);
+            assert_eq!(reply.verdict(), (504, "service_timeout"), "{protocol:?} {http:?}");
+            assert!(begin.elapsed() >= Duration::from_millis(4 * 200 + 500), "it counts from the last byte");
+            world.service.answers(Answer::created(accepted()));
+        }
+        assert!(world.end().await.seen.iter().all(|seen| seen.whole));
+    }
+}
+
+/// So many bytes, one every fifth of a second; and what sends them.
+fn slowly(bytes: usize) -> (Vec<Step>, impl Future<Output = ()>) {
+    let (mut steps, mut lets_go) = (Vec::new(), Vec::new());
+    for _ in 0..bytes {
+        let (go, wait) = oneshot::channel();
+        steps.extend([Step::Wait(wait), Step::Data(Bytes::from_static(b"x"))]);
+        lets_go.push(go);
+    }
+    let sending = async move {
+        for go in lets_go {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let _ = go.send(());
+        }
+    };
+    (steps, sending)
+}
+
+/// An upload that does not end in the request's time is its caller's.
+#[tokio::test]
+async fn an_upload_without_end_is_408() {
+    let world = world(Protocol::Http1).await;
+    let caller = world.caller("checkout");
+    for http in BOTH {
+        let steps = vec![Step::Data(Bytes::from_static(b"x")), Step::Never];
+        let reply = caller.send(http, Ask::steps("/free", steps)).await;
+        assert_eq!(reply.verdict(), (408, "body_timeout"), "{http:?}");
+    }
+    assert!(world.end().await.seen.iter().all(|seen| !seen.whole));
+}
+
+/// A service that reads no further is silent, whatever its caller still has to say.
+#[tokio::test]
+async fn a_service_that_does_not_read_is_silent() {
+    let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bootstrap = "timeouts: {firstByte: 500ms, request: 20s}";
+    let service = Some(deaf.local_addr().unwrap());
+    let world = World::with(Setup { service, bootstrap, ..Setup::default() }).await;
+    let begin = Instant::now();
+    let reply = world.caller("checkout").send(Http::H2, Ask::post("/free", vec![0; 32 << 20])).await;
+    assert_eq!(reply.verdict(), (504, "service_timeout"));
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+/// The service may answer before it has heard all.
+#[tokio::test]
+async fn an_answer_may_come_before_the_end_of_the_upload() {
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bootstrap = "timeouts: {firstByte: 500ms, request: 20s}";
+    let setup = Setup { service: Some(service.local_addr().unwrap()), bootstrap, ..Setup::default() };
+    let world = World::with(setup).await;
+    let answering = async {
+        loop {
+            let (mut stream, _) = service.accept().await.unwrap();
+            tokio::spawn(async move {
+                stream.read_exact(&mut [0; 16]).await.unwrap();
+                stream.write_all(b"HTTP/1.1 403 No\r\ncontent-length: 5\r\n\r\nearly").await.unwrap();
+                // It stays, and reads on.
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            });
+        }
+    };
+    let caller = world.caller("checkout");
+    let asking = async {
+        for http in BOTH {
+            let steps = vec![Step::Data(Bytes::from_static(b"x")), Step::Never];
+            let reply = caller.send(http, Ask::steps("/free", steps)).await;
+            assert_eq!((reply.verdict(), &*reply.body), ((403, ""), &b"early"[..]), "{http:?}");
+        }
+    };
+    tokio::select! {
+        () = answering => {}
+        () = asking => {}
     }
 }

@@ -112,6 +112,22 @@ async fn who_does_not_read_is_left() {
     world.service.is_alone().await;
 }
 
+/// However late the connection would look at its limits by itself.
+#[tokio::test]
+async fn a_route_of_little_time_has_its_own_limit() {
+    let policy = POLICY.replace("value: /healthz}}]", "value: /healthz}}]\n      timeouts: {request: 500ms}");
+    let bootstrap = "timeouts: {head: 60s}";
+    let world = World::with(Setup { bootstrap, policy, ..Setup::default() }).await;
+    let caller = world.caller("checkout");
+    world.service.answers(Answer::status(200, vec![0; 32 << 20]));
+    let mut raw = caller.raw().await;
+    raw.write("GET /healthz HTTP/1.1\r\nhost: orders\r\n\r\n").await.unwrap();
+    let begin = std::time::Instant::now();
+    world.told(1).await;
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    world.service.is_alone().await;
+}
+
 /// Nor does it by asking for more all the time: each of its requests has its own end.
 #[tokio::test]
 async fn who_reads_nothing_and_goes_on_asking_is_left() {

@@ -91,6 +91,65 @@ async fn every_request_is_told_exactly_once() {
     assert_eq!(ended.metric("avrogate_authorizations_total", &[]), (expected.len() - 2) as f64, "but for bad paths");
 }
 
+/// The parser answers barely, but what it refuses is told.
+#[tokio::test]
+async fn a_head_that_cannot_be_parsed_is_told() {
+    let world = World::start().await;
+    let caller = world.caller("checkout");
+    let long = format!("GET /healthz HTTP/1.1\r\nhost: orders\r\nx: {}\r\n\r\n", "y".repeat(20_000));
+    for (head, status) in [("GET /healthz\r\nhost: orders\r\n\r\n", 400), (&*long, 431)] {
+        let mut raw = caller.raw().await;
+        let _ = raw.write(head).await;
+        let reply = raw.answer().await.unwrap();
+        assert_eq!(reply.verdict(), (status, ""));
+        raw.closed().await;
+    }
+    // Who hangs up inside its head has asked for nothing.
+    let mut raw = caller.raw().await;
+    raw.write("GET /healthz HT").await.unwrap();
+    drop(raw);
+    assert_eq!(caller.send(Http::H1, Ask::get("/healthz")).await.status, 201);
+    world.told(3).await;
+    let ended = world.end().await;
+    let told = |line: &Value| {
+        let words =
+            ["outcome", "reason", "peer", "method"].map(|name| line[name].as_str().unwrap_or_default().to_owned());
+        (words.join(" "), line["status"].as_u64().unwrap())
+    };
+    let told: Vec<_> = ended.decisions.iter().map(told).collect();
+    let peer = "spiffe://cluster.local/ns/shop/sa/checkout";
+    let expected = [
+        (format!("refused bad_request {peer} -"), 400),
+        (format!("refused head_too_large {peer} -"), 431),
+        (format!("passed  {peer} GET"), 201),
+    ];
+    assert_eq!(told, expected);
+    for reason in ["bad_request", "head_too_large"] {
+        let labels = [&*format!("reason=\"{reason}\""), "method=\"_other\""];
+        assert_eq!(ended.metric("avrogate_requests_total", &labels), 1.0);
+    }
+}
+
+/// Who is refused can say which line of the log is about it.
+#[tokio::test]
+async fn a_refusal_names_its_request() {
+    let world = World::start().await;
+    let caller = world.caller("checkout");
+    let mut ids = Vec::new();
+    for http in BOTH {
+        let grpc = Ask::post("/v1/orders", order_with_bad_status()).field("content-type", "application/grpc");
+        for ask in [Ask::get("/nowhere"), Ask::get("/nowhere").field("x-request-id", &format!("{http:?}")), grpc] {
+            let reply = caller.send(http, ask).await;
+            assert_ne!(reply.reason(), "");
+            ids.push(reply.field("x-request-id").to_owned());
+        }
+    }
+    let told: Vec<_> =
+        world.end().await.decisions.iter().map(|line| line["request_id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(told, ids);
+    assert_eq!((&*ids[1], &*ids[4]), ("H1", "H2"));
+}
+
 #[tokio::test]
 async fn what_is_told_of_a_refusal() {
     let world = World::start().await;

@@ -1,12 +1,15 @@
 //! Whether a connection is doing anything: hyper's own timer does not tell a caller that is idle from one whose head
 //! never ends.
 
+use super::held::HeldLedger;
+use super::length::LengthWatch;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -17,6 +20,10 @@ pub(crate) struct Activity {
     requests: Cell<u32>,
     /// The first byte since the last request: the begin of a head. Only h1 knows; h2 sends frames at any time.
     head_begun: Cell<Option<Instant>>,
+    /// What is seen of that head, and whether the one before said Content-Length. A head that came together with what is
+    /// before it is not seen.
+    length: Cell<LengthWatch>,
+    said_length: Cell<bool>,
     idle_since: Cell<Instant>,
     /// By when each of the requests that go on must be over, by its number.
     due: RefCell<Vec<(u32, Instant)>>,
@@ -25,6 +32,9 @@ pub(crate) struct Activity {
     abandoned: Cell<u32>,
     /// Told when its caller gives up too many.
     restless: Notify,
+    /// What is due before this time is looked at in time only if that is told.
+    looks_again: Cell<Instant>,
+    due_sooner: Notify,
     h1: bool,
 }
 
@@ -39,12 +49,17 @@ pub(crate) struct Busy {
     number: u32,
 }
 
-/// A stream that tells when something comes.
+/// A stream that tells when something comes. While bodies fill the memory that they may, it hands little out at once.
 #[derive(Debug)]
 pub(crate) struct Watched<S> {
     stream: S,
     activity: Rc<Activity>,
+    held: Arc<HeldLedger>,
 }
+
+/// hyper's h1 has a buffer of 8 KiB for each read until one fills it. Then it takes larger ones, and a body that waits
+/// keeps the last few of them alive. A third of a record of TLS fills none.
+const READ_MAX_IN_NEED: usize = (16 << 10) / 3 + 1;
 
 impl Activity {
     /// Of a connection that has just been made.
@@ -52,11 +67,15 @@ impl Activity {
         Self {
             requests: Cell::new(0),
             head_begun: Cell::new(None),
+            length: Cell::default(),
+            said_length: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
             due: RefCell::default(),
             begun: Cell::new(0),
             abandoned: Cell::new(0),
             restless: Notify::new(),
+            looks_again: Cell::new(Instant::now()),
+            due_sooner: Notify::new(),
             h1,
         }
     }
@@ -65,10 +84,28 @@ impl Activity {
     pub(crate) fn busy(self: &Rc<Self>, by: Instant) -> Busy {
         self.requests.set(self.requests.get() + 1);
         self.head_begun.set(None);
+        self.said_length.set(self.length.take().has_found());
         let number = self.begun.get().saturating_add(1);
         self.begun.set(number);
         self.due.borrow_mut().push((number, by));
+        self.is_due(by);
         Busy { activity: self.clone(), number }
+    }
+
+    fn is_due(&self, by: Instant) {
+        if by < self.looks_again.get() {
+            self.due_sooner.notify_one();
+        }
+    }
+
+    /// What is due at this time or later is looked at in time.
+    pub(crate) fn looks_again(&self, next: Instant) {
+        self.looks_again.set(next);
+    }
+
+    /// Waits until something is due before anybody would look.
+    pub(crate) async fn is_due_sooner(&self) {
+        self.due_sooner.notified().await;
     }
 
     /// Its caller gave a request up.
@@ -107,6 +144,11 @@ impl Activity {
         self.h1
     }
 
+    /// Whether the head of the request that began last said Content-Length, as far as only h1 knows.
+    pub(crate) fn said_length(&self) -> bool {
+        self.said_length.get()
+    }
+
     /// When the head began that has not ended.
     pub(crate) fn head_begun(&self) -> Option<Instant> {
         self.head_begun.get()
@@ -117,9 +159,14 @@ impl Activity {
         (self.requests.get() == 0).then(|| self.idle_since.get())
     }
 
-    fn read(&self) {
-        if self.h1 && self.requests.get() == 0 && self.head_begun.get().is_none() {
-            self.head_begun.set(Some(Instant::now()));
+    fn read(&self, bytes: &[u8]) {
+        if self.h1 && self.requests.get() == 0 && !bytes.is_empty() {
+            if self.head_begun.get().is_none() {
+                self.head_begun.set(Some(Instant::now()));
+            }
+            let mut length = self.length.get();
+            length.push(bytes);
+            self.length.set(length);
         }
     }
 }
@@ -130,6 +177,7 @@ impl Busy {
         if let Some(due) = self.activity.due.borrow_mut().iter_mut().find(|(number, _)| *number == self.number) {
             due.1 = by;
         }
+        self.activity.is_due(by);
     }
 }
 
@@ -147,19 +195,22 @@ impl Drop for Busy {
 
 impl<S> Watched<S> {
     /// Watches a stream.
-    pub(crate) fn new(stream: S, activity: Rc<Activity>) -> Self {
-        Self { stream, activity }
+    pub(crate) fn new(stream: S, activity: Rc<Activity>, held: Arc<HeldLedger>) -> Self {
+        Self { stream, activity, held }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.activity.read();
-        }
-        read
+impl<S: AsyncBufRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, activity, held } = self.get_mut();
+        let came = ready!(Pin::new(&mut *stream).poll_fill_buf(cx))?;
+        let most = if activity.h1 && held.is_filling() { READ_MAX_IN_NEED } else { usize::MAX };
+        let came = came.get(..buffer.remaining().min(most)).unwrap_or(came);
+        activity.read(came);
+        buffer.put_slice(came);
+        let read = came.len();
+        Pin::new(stream).consume(read);
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -5,6 +5,7 @@ use super::activity::{Activity, Watched};
 use super::connection::{Connection, PeerSource};
 use super::inbound;
 use super::service::LocalExecutor;
+use super::told;
 use super::worker::{Life, Shared, Worker};
 use crate::control::config::{self, Tls};
 use crate::identity::{HandshakeFault, TlsParameters};
@@ -12,6 +13,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::RefCell;
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +21,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Chain, Join};
+use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, Chain, Join};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
@@ -98,7 +100,7 @@ enum Stream {
 }
 
 /// A stream without TLS, and before it what was read to see which HTTP it is.
-type Plaintext = Join<Chain<io::Cursor<Vec<u8>>, OwnedReadHalf>, OwnedWriteHalf>;
+type Plaintext = Join<BufReader<Chain<io::Cursor<Vec<u8>>, OwnedReadHalf>>, OwnedWriteHalf>;
 
 /// Sees to all that comes before HTTP. None where it fails; that has been told.
 async fn open(worker: &Worker, stream: std::net::TcpStream, address: SocketAddr) -> Option<Opened> {
@@ -193,7 +195,7 @@ async fn in_plaintext(
     };
     let said_by = matches!(source, PeerSource::Forwarded(_)).then_some("forwarded_header");
     worker.shared.metrics.plaintext_opened(said_by);
-    let stream = tokio::io::join(io::Cursor::new(begin).chain(incoming), outgoing);
+    let stream = tokio::io::join(BufReader::new(io::Cursor::new(begin).chain(incoming)), outgoing);
     Some(Opened { stream: Stream::Plaintext(Box::new(stream)), source, h2 })
 }
 
@@ -212,15 +214,15 @@ async fn let_alert_arrive(mut stream: TcpStream) {
 /// Serves requests until the caller, a limit or the end of the process ends the connection.
 async fn converse<S>(connection: Rc<Connection>, stream: S, h2: bool)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncBufRead + AsyncWrite + Unpin + 'static,
 {
-    let io = TokioIo::new(Watched::new(stream, connection.activity.clone()));
+    let io = TokioIo::new(Watched::new(stream, connection.activity.clone(), connection.worker.shared.held.clone()));
     if h2 { Box::pin(converse_h2(connection, io)).await } else { Box::pin(converse_h1(connection, io)).await }
 }
 
 async fn converse_h2<S>(connection: Rc<Connection>, io: TokioIo<Watched<S>>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncBufRead + AsyncWrite + Unpin + 'static,
 {
     let limits = connection.worker.limits;
     let caller = connection.clone();
@@ -237,7 +239,7 @@ where
 
 async fn converse_h1<S>(connection: Rc<Connection>, io: TokioIo<Watched<S>>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncBufRead + AsyncWrite + Unpin + 'static,
 {
     let limits = connection.worker.limits;
     let mut builder = http1::Builder::new();
@@ -271,7 +273,7 @@ async fn attend_to_the_end<C, E>(
 ) -> bool
 where
     C: Future<Output = Result<(), E>>,
-    E: std::error::Error,
+    E: Error + 'static,
 {
     let limits = &connection.worker.limits;
     let mut life = connection.worker.shared.life.clone();
@@ -287,6 +289,10 @@ where
             ended = &mut serving => {
                 if let Err(error) = &ended {
                     tracing::debug!(%error, "connection broken");
+                    let error: &(dyn Error + 'static) = error;
+                    if let Some(error) = error.downcast_ref().filter(|error: &&hyper::Error| error.is_parse()) {
+                        told::unparsed(connection, error);
+                    }
                 }
                 return ended.is_ok();
             }
@@ -311,7 +317,9 @@ where
                 let head = connection.activity.head_begun().map(|begun| begun + limits.head_time_max);
                 let answer = connection.activity.over_by().map(|by| by + SOON);
                 let regular = [head, answer].into_iter().flatten().fold(now + regular, Instant::min);
-                check.as_mut().reset(leaving.next_check(expires.map_or(regular, |at| regular.min(at.max(now + SOON))), now));
+                let next = leaving.next_check(expires.map_or(regular, |at| regular.min(at.max(now + SOON))), now);
+                check.as_mut().reset(next);
+                connection.activity.looks_again(next - SOON);
                 if expires.is_some_and(|at| at <= now) || idle {
                     Leaving::By(now + LEAVING_TIME_MAX)
                 } else if is_told_to_leave(stage, &connection.activity, now) {
@@ -327,6 +335,10 @@ where
                     return false;
                 }
                 check.as_mut().reset(stage.1);
+                Leaving::No
+            }
+            () = connection.activity.is_due_sooner() => {
+                check.as_mut().reset(Instant::now());
                 Leaving::No
             }
             () = connection.activity.is_restless(), if !matches!(leaving, Leaving::By(_)) => {

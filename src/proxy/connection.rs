@@ -58,11 +58,18 @@ impl PeerSource {
         Self::Nothing(Rc::new(Caller::nobody()))
     }
 
+    /// Who makes all of its requests, where that is known.
+    pub(crate) fn peer(&self) -> Option<&PeerId> {
+        match self {
+            Self::Certificate { peer, .. } => peer.id.as_ref().ok(),
+            Self::Nothing(_) | Self::Forwarded(_) => None,
+        }
+    }
+
     /// Who calls, in a word for the log.
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Certificate { peer, .. } => peer.id.as_ref().map_or("none", PeerId::as_str),
-            Self::Nothing(_) => "none",
+            Self::Certificate { .. } | Self::Nothing(_) => self.peer().map_or("none", PeerId::as_str),
             Self::Forwarded(_) => "forwarded",
         }
     }

@@ -78,6 +78,9 @@ pub(crate) struct BodyReport {
     pub(crate) late: Option<Late>,
     /// Time spent judging.
     pub(crate) judging: Duration,
+    /// When its receiver last got some of it, and whether it waits for the sender to have more.
+    pub(crate) moved: Option<tokio::time::Instant>,
+    pub(crate) waits: bool,
 }
 
 /// A [`BodyReport`] in the hands of its worker.
@@ -302,13 +305,28 @@ where
         Ok(())
     }
 
+    /// The next frame, or the end.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Stopped>>> {
+        loop {
+            if let Some(data) = self.next_released() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            ready!(self.poll_inner(cx))?;
+        }
+    }
+
     /// The next bytes that may go on.
     fn next_released(&mut self) -> Option<Bytes> {
+        let fresh = self.held.fresh_bytes();
         let frame = self.held.pop(self.releasable)?;
         let length = frame.len() as u64;
         self.releasable -= length;
         self.gone += length;
-        self.budget.shrink(length);
+        // What goes on as it came took no room.
+        self.budget.shrink(length - (fresh - self.held.fresh_bytes()));
         Some(frame)
     }
 }
@@ -323,15 +341,13 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Stopped>>> {
         let this = self.get_mut();
-        loop {
-            if let Some(data) = this.next_released() {
-                return Poll::Ready(Some(Ok(Frame::data(data))));
-            }
-            if this.ended {
-                return Poll::Ready(None);
-            }
-            ready!(this.poll_inner(cx))?;
+        let frame = this.poll_next(cx);
+        let mut report = this.report.borrow_mut();
+        report.waits = frame.is_pending();
+        if !report.waits {
+            report.moved = Some(tokio::time::Instant::now());
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -517,6 +533,44 @@ mod tests {
         assert_eq!(next(&mut gate), Poll::Ready(None));
         let report = report.borrow();
         assert_eq!((report.bytes, report.ended, report.judged, &report.refused), (3, true, true, &None));
+    }
+
+    /// As a judge would have it that releases a part at a time. None does yet.
+    #[test]
+    fn what_is_released_in_parts_goes_on_in_parts() {
+        let ledger = HeldLedger::new(6, SECOND);
+        let mut gate = Gate::enforce(frames(&[], false), judge(), HeldBytes::of(&ledger));
+        let releases = |gate: &mut Gate<Frames>, watermark| gate.release(Some(Ok(watermark))).unwrap();
+        gate.held.push(Bytes::from_static(b"abcdef"));
+        assert_eq!((next(&mut gate), ledger.held()), (Poll::Pending, 6));
+        releases(&mut gate, 2);
+        assert_eq!((next(&mut gate), ledger.held()), (came(b"ab"), 4));
+        assert_eq!(next(&mut gate), Poll::Pending);
+        releases(&mut gate, 2);
+        assert_eq!((next(&mut gate), ledger.held()), (Poll::Pending, 4), "no more than that");
+        gate.held.push(Bytes::from_static(b"gh"));
+        releases(&mut gate, 7);
+        assert_eq!((next(&mut gate), ledger.held()), (came(b"cdef"), 0));
+        assert_eq!((next(&mut gate), ledger.held()), (came(b"g"), 0), "it has taken no room");
+        assert_eq!((next(&mut gate), ledger.held()), (Poll::Pending, 1), "what stays takes some");
+        releases(&mut gate, 8);
+        assert_eq!((next(&mut gate), ledger.held()), (came(b"h"), 0));
+        assert_eq!(next(&mut gate), Poll::Pending);
+    }
+
+    /// What goes on as it comes gives nothing back of what its judge holds.
+    #[test]
+    fn a_judge_of_a_body_that_is_observed_keeps_what_it_has_taken() {
+        let Judge::Contract(inspector) = judge() else { panic!("another judge") };
+        let ledger = HeldLedger::new(1 << 20, SECOND);
+        let coded = CodedInspector::new(Coding::Gzip, *inspector);
+        let mut gate = Gate::observe(frames(&[&[0x1f; 100], &[8; 100]], false), coded.into(), HeldBytes::of(&ledger));
+        for _ in 0..2 {
+            assert!(next(&mut gate).is_ready());
+            let memory = gate.judge.as_ref().unwrap().memory();
+            assert!(memory >= 100);
+            assert_eq!(ledger.held(), memory);
+        }
     }
 
     #[test]

@@ -50,13 +50,17 @@ pub(crate) struct Target<'h> {
     pub(crate) upgrade: Option<&'h HeaderValue>,
 }
 
-/// Checks what HTTP asks of a request's head and hyper does not.
+/// Checks what HTTP asks of a request's head and hyper does not. Whether it `said_length` is not to be seen any more where
+/// it said a Transfer-Encoding too.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub(crate) fn check(head: &request::Parts, limits: HeadLimits) -> Result<Target<'_>, Refusal> {
+pub(crate) fn check(head: &request::Parts, limits: HeadLimits, said_length: bool) -> Result<Target<'_>, Refusal> {
     if !matches!(head.version, Version::HTTP_11 | Version::HTTP_2) {
         return Err(Refusal::new(Reason::VersionRefused, format!("{:?} is not spoken here", head.version)));
+    }
+    if said_length && head.headers.contains_key(TRANSFER_ENCODING) {
+        return Err(Refusal::new(Reason::BadRequest, "both Content-Length and Transfer-Encoding"));
     }
     check_size(&head.headers, limits)?;
     if head.method == Method::CONNECT || head.method == Method::TRACE || head.method.as_str().len() > METHOD_MAX {

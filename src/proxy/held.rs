@@ -1,12 +1,14 @@
 //! How many bytes of bodies the process holds back, and how many it may.
 //!
 //! A body that finds no room waits for it, in the order in which they came, whichever worker it is with, and not for
-//! long. While it waits nothing more of it is read, so that its sender has to wait too.
+//! long. While it waits nothing more of it is read, so that its sender has to wait too. What has been read of it by then,
+//! in the buffers of TLS and HTTP, is in nobody's account: so only so many may wait at once.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
@@ -18,8 +20,14 @@ pub(crate) struct HeldBytes {
     ledger: Arc<HeldLedger>,
     share: u64,
     /// How many bytes more it waits for, while it does.
-    waiting: Option<(u64, Pin<Box<dyn Future<Output = Granted>>>)>,
+    waiting: Option<(u64, Pin<Box<dyn Future<Output = Granted>>>, Place)>,
 }
+
+/// A place among those who wait; given back when it is dropped.
+struct Place(Arc<HeldLedger>);
+
+/// Bodies that wait at once: each has up to two records of TLS and three buffers of HTTP on its way.
+const WAITING_MAX: usize = 256;
 
 /// The account of the whole process.
 #[derive(Debug)]
@@ -28,6 +36,7 @@ pub(crate) struct HeldLedger {
     room: Arc<Semaphore>,
     most: u64,
     wait_max: Duration,
+    waiting: AtomicUsize,
 }
 
 /// There was no room in time.
@@ -41,13 +50,29 @@ impl HeldLedger {
     #[must_use]
     pub(crate) fn new(most: u64, wait_max: Duration) -> Arc<Self> {
         let permits = usize::try_from(most).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Arc::new(Self { room: Arc::new(Semaphore::new(permits)), most: permits as u64, wait_max })
+        Arc::new(Self {
+            room: Arc::new(Semaphore::new(permits)),
+            most: permits as u64,
+            wait_max,
+            waiting: AtomicUsize::new(0),
+        })
     }
 
     /// Bytes held now, or set aside for the one who waits first.
     #[must_use]
     pub(crate) fn held(&self) -> u64 {
         self.most - self.room.available_permits() as u64
+    }
+
+    /// Whether so much is held that room may soon be short.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.held() > self.most / 4
+    }
+
+    fn place(self: &Arc<Self>) -> Option<Place> {
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = Place(self.clone());
+        (waiting < WAITING_MAX).then_some(place)
     }
 
     /// Bytes that may be held.
@@ -73,17 +98,18 @@ impl HeldBytes {
     /// Takes so many bytes more as soon as the process may hold them. Who waits asks for the same number again.
     ///
     /// # Errors
-    /// Where there is no room within the limit.
+    /// Where there is no room within the limit, or too many wait for it.
     pub(crate) fn poll_grow(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<Result<(), NoRoom>> {
         let (bytes, granted) = match &mut self.waiting {
-            Some((bytes, room)) => (*bytes, ready!(room.as_mut().poll(cx))),
+            Some((bytes, room, _)) => (*bytes, ready!(room.as_mut().poll(cx))),
             None => {
                 if self.grow(bytes) {
                     return Poll::Ready(Ok(()));
                 }
                 let Ok(permits) = u32::try_from(bytes) else { return Poll::Ready(Err(NoRoom)) };
+                let Some(place) = self.ledger.place() else { return Poll::Ready(Err(NoRoom)) };
                 let room = timeout(self.ledger.wait_max, self.ledger.room.clone().acquire_many_owned(permits));
-                let (_, room) = self.waiting.insert((bytes, Box::pin(room)));
+                let (_, room, _) = self.waiting.insert((bytes, Box::pin(room), place));
                 (bytes, ready!(room.as_mut().poll(cx)))
             }
         };
@@ -119,6 +145,12 @@ impl HeldBytes {
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Drop for HeldBytes {
     fn drop(&mut self) {
         self.shrink(self.share);
@@ -127,7 +159,7 @@ impl Drop for HeldBytes {
 
 impl fmt::Debug for HeldBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let waiting = self.waiting.as_ref().map(|(bytes, _)| bytes);
+        let waiting = self.waiting.as_ref().map(|(bytes, ..)| bytes);
         f.debug_struct("HeldBytes").field("share", &self.share).field("waiting", &waiting).finish_non_exhaustive()
     }
 }
@@ -184,5 +216,23 @@ mod tests {
         assert_eq!(ledger.held(), 10);
         drop((large, small));
         assert_eq!(ledger.held(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_more_than_may_wait_has_no_room_at_once() {
+        let ledger = HeldLedger::new(1, SECOND);
+        let mut holding = HeldBytes::of(&ledger);
+        assert_eq!(grow(&mut holding, 1).await, Ok(()));
+        let poll = |held: &mut HeldBytes| held.poll_grow(1, &mut Context::from_waker(std::task::Waker::noop()));
+        let mut waiting: Vec<_> = (0..WAITING_MAX).map(|_| HeldBytes::of(&ledger)).collect();
+        assert!(waiting.iter_mut().all(|held| poll(held).is_pending()));
+        let mut more = HeldBytes::of(&ledger);
+        for _ in 0..2 {
+            assert_eq!(poll(&mut more), Poll::Ready(Err(NoRoom)));
+        }
+        waiting.pop();
+        assert!(poll(&mut more).is_pending());
+        drop((holding, waiting));
+        assert_eq!(poll(&mut more), Poll::Ready(Ok(())));
     }
 }

@@ -11,7 +11,7 @@
 
 use super::caller::{Caller, NoIdentity};
 use super::connection::Connection;
-use super::gate::{Gate, Judge, Stopped};
+use super::gate::{Gate, Judge, SharedReport, Stopped};
 use super::head::{self, Added, Coded, Target};
 use super::pace::{Late, PaceLimits};
 use super::refusal::{BodyFault, Refusal};
@@ -34,10 +34,11 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// After a refusal, what is left of the body is read and dropped within these bounds, so that a caller who sends
-/// before it reads still finds its answer: closing a socket with unread bytes resets it.
+/// before it reads still finds its answer: closing a socket with unread bytes resets it. As much as the usual largest body
+/// or more: nothing of it is kept, and the time is the bound that counts.
 const DRAIN_BYTES_MAX: u64 = 4 << 20;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 
@@ -70,10 +71,11 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
             if let Some(unread) = body {
                 drain(unread, &head);
             }
-            let answer = if head::is_grpc(&head.headers) { refusal.grpc() } else { refusal.problem() };
+            let mut answer = if head::is_grpc(&head.headers) { refusal.grpc() } else { refusal.problem() };
             told.refuses(*refusal, &answer);
             // No answer to HEAD has content (RFC 9110, section 9.3.2): over h2 the caller would take it for a broken stream.
             let content = head.method != Method::HEAD;
+            answer.headers_mut().insert(head::REQUEST_ID, told.request_id());
             answer.map(|body| Reply::own(if content { body } else { Bytes::new() }, told))
         }
     };
@@ -112,7 +114,7 @@ async fn pass(
     told: &mut Told,
 ) -> Result<Passed, End> {
     let limits = &connection.worker.limits;
-    let target = head::check(head, limits.head)?;
+    let target = head::check(head, limits.head, connection.activity.said_length())?;
 
     // Who may go where.
     let route = now.policy.route(head.method.as_str(), &target.path).map(|route| &**route);
@@ -140,8 +142,8 @@ async fn pass(
     let added = added(connection, caller, route, coding, target.upgrade, told);
     let request = head::to_service(head, &target, added, gate);
     told.forwards(begin);
-    let (mut answer_head, answer) = match forward(connection, permit, request, target.upgrade.is_some(), deadline).await
-    {
+    let upgrades = target.upgrade.is_some();
+    let (mut answer_head, answer) = match forward(connection, permit, request, upgrades, &asked, deadline).await {
         Ok(answer) => answer.into_parts(),
         // A caller that breaks off in a body that streams, or is too slow, breaks the request to the service too.
         Err(_) if asked.borrow().broken => return Err(End::Gone),
@@ -308,25 +310,46 @@ async fn forward(
     _permit: Permit,
     request: Request<Gate<Incoming>>,
     upgrade: bool,
+    asked: &SharedReport,
     deadline: Instant,
 ) -> Result<Response<Answer>, Refusal> {
-    let limits = &connection.worker.limits;
-    let first_byte = deadline.min(Instant::now() + limits.first_byte_time_max);
     let service = &connection.worker.service;
     let answer = async { if upgrade { service.send_alone(request).await } else { service.send(request).await } };
-    match timeout_at(first_byte, answer).await {
-        Ok(Ok(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrade => {
+    let answer = tokio::select! {
+        biased;
+        answer = answer => answer,
+        refusal = silence(asked, connection.worker.limits.first_byte_time_max, deadline) => return Err(refusal),
+    };
+    match answer {
+        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrade => {
             Err(Refusal::new(Reason::ServiceFailed, "the service changed the protocol unasked"))
         }
-        Ok(Ok(answer)) if !head::is_plainly_framed(answer.headers()) => {
+        Ok(answer) if !head::is_plainly_framed(answer.headers()) => {
             Err(Refusal::new(Reason::ServiceFailed, "the answer's Transfer-Encoding is not `chunked` alone"))
         }
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(Unanswered::Unreachable(error))) => {
+        Ok(answer) => Ok(answer),
+        Err(Unanswered::Unreachable(error)) => {
             Err(Refusal::new(Reason::ServiceUnreachable, format!("no connection to the service: {error}")))
         }
-        Ok(Err(Unanswered::Failed(error))) => Err(service_failed(&error)),
-        Err(_) => Err(Refusal::new(Reason::ServiceTimeout, "the service did not answer in time")),
+        Err(Unanswered::Failed(error)) => Err(service_failed(&error)),
+    }
+}
+
+/// Comes back once the service has been silent for too long, or the request's time is over. While a body streams, and its
+/// sender is waited for, it is not the service that is silent.
+async fn silence(asked: &SharedReport, silent_time_max: Duration, deadline: Instant) -> Refusal {
+    let begin = Instant::now();
+    let mut over = begin + silent_time_max;
+    loop {
+        sleep_until(over.min(deadline)).await;
+        let (now, asked) = (Instant::now(), asked.borrow());
+        over = if asked.waits { now } else { asked.moved.unwrap_or(begin) } + silent_time_max;
+        if asked.waits && deadline <= now {
+            return Refusal::new(Reason::BodyTimeout, "the body did not end in the request's time");
+        }
+        if over.min(deadline) <= now {
+            return Refusal::new(Reason::ServiceTimeout, "the service did not answer in time");
+        }
     }
 }
 

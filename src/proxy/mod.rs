@@ -10,6 +10,7 @@ mod head;
 mod held;
 mod hold;
 pub(crate) mod inbound;
+mod length;
 mod pace;
 mod refusal;
 pub(crate) mod rehearsal;

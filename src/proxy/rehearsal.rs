@@ -10,6 +10,7 @@ use crate::identity::PeerId;
 use crate::policy::{Decision, Mode, Permit, Policy, Route};
 use crate::reason::Reason;
 use crate::wire::{Refused, Schemas};
+use http::header::CONTENT_LENGTH;
 use http::{Method, request, response};
 use std::sync::Arc;
 
@@ -62,7 +63,8 @@ impl Rehearsal {
     pub(crate) fn request(&self, peer: Option<&PeerId>, head: &request::Parts, body: &[u8]) -> Outcome {
         let mut outcome = Outcome::default();
         let limits = HeadLimits { bytes_max: self.limits.head_bytes, fields_max: self.limits.head_fields };
-        let target = match head::check(head, limits) {
+        let says_length = head.headers.contains_key(CONTENT_LENGTH);
+        let target = match head::check(head, limits, says_length) {
             Ok(target) => target,
             Err(refusal) => return outcome.refused(refusal, End::Refused),
         };

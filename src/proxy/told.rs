@@ -13,7 +13,7 @@ use crate::reason::Reason;
 use crate::telemetry::{Decision, Direction, Mode, Outcome, Record, SchemaName, Side, TunnelSeries, Verdict};
 use crate::wire::{Contract, OnInvalid};
 use bytes::Bytes;
-use http::{HeaderValue, Response, request, response};
+use http::{HeaderValue, Method, Response, request, response};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -223,6 +223,22 @@ impl Telling {
         record.phases.total = self.begin.elapsed();
         self.connection.worker.teller.tell(record);
     }
+}
+
+/// Tells of a head that hyper could not parse. It is answered already, with a bare status.
+pub(crate) fn unparsed(connection: &Connection, error: &hyper::Error) {
+    let worker = &connection.worker;
+    // Of what it says nothing is believed, its method neither.
+    let method = Method::from_bytes(b"-").unwrap_or_default();
+    let generation = worker.snapshot().generation;
+    let mut record = Record::begin(Direction::Inbound, generation, method, worker.new_request_id());
+    let reason = if error.is_parse_too_large() { Reason::HeadTooLarge } else { Reason::BadRequest };
+    record.peer = connection.source.peer().cloned();
+    record.outcome = Outcome::Refused;
+    record.reason = Some(reason);
+    record.status = Some(reason.row().status);
+    record.detail = Some(error.to_string().into());
+    worker.teller.tell(&record);
 }
 
 /// A request that hyper drops on its way has lost its caller, or its time was over.
