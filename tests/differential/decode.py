@@ -135,10 +135,8 @@ class Decoder:
         start = self.at
         length = self.length()
         here = self.data[self.at : self.at + length]
-        try:
-            codecs.getincrementaldecoder("utf-8")().decode(here, len(here) == length)
-        except UnicodeDecodeError:
-            raise Refused("utf8_invalid", start) from None
+        if not is_text(here, len(here) == length):
+            raise Refused("utf8_invalid", start)
         return self.take(length).hex()
 
     def index(self, count, fault):
@@ -212,6 +210,27 @@ class Decoder:
                 raise Refused("block_size_mismatch", size_at)
         self.depth -= 1
         return total
+
+
+def is_text(some, is_whole):
+    """Whether bytes are UTF-8, or can be the beginning of it."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        decoder.decode(some, is_whole)
+    except UnicodeDecodeError:
+        return False
+    cut, _ = decoder.getstate()
+    if not cut:
+        return True
+    # Python waits for the third byte before it refuses some second ones.
+    ends = (cut + bytes([second]) * (second > 0) + b"\x80" * more for second in (0, 0x80, 0x90, 0xA0) for more in range(4))
+    for end in ends:
+        try:
+            end.decode()
+            return True
+        except UnicodeDecodeError:
+            continue
+    return False
 
 
 def unzigzag(number):

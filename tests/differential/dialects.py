@@ -352,6 +352,19 @@ class ApacheAvro(Peer):
             raise Refused("logical", self.at)
         return "s" + here.hex()
 
+    def bytes(self, node):
+        value = super().bytes(node)
+        if node.logical == "big-decimal":
+            # In the bytes stand bytes and a scale.
+            inner = ApacheAvro(bytes.fromhex(value[1:]))
+            try:
+                inner.take(inner.length())
+                inner.read_long()
+            except Refused:
+                self.depart(17)
+                raise
+        return value
+
     def union(self, node):
         start = self.at
         try:

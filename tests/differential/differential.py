@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import random
+import signal
 import sys
 import time
 
@@ -221,6 +222,8 @@ def main():
     texts = accepted(avrogate, corpus(args.corpus)) if args.corpus else []
     run = Run(avrogate, others, texts, args.mutants)
     begun = time.monotonic()
+    # A long run that is ended tells what it has found.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         for seed in args.seed or [1, int.from_bytes(os.urandom(4))]:
             print(f"seed {seed}", flush=True)

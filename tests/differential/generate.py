@@ -124,6 +124,8 @@ class Data:
         self.overlong = random.random() < 0.2
         self.deep = random.choice([3, 5, 8, 8, 70])
         self.wide = random.choice([3, 3, 5, 40])
+        # Values that are still to come; behind the last, all ends as soon as it can.
+        self.left = 500
 
     def write(self, node):
         marks = Marks()
@@ -143,6 +145,9 @@ class Data:
 
     def value(self, node, marks, depth):
         random = self.random
+        self.left -= 1
+        if self.left < 0:
+            self.deep = 0
         match node.kind:
             case "boolean":
                 marks.put(bytes([random.randint(0, 1)]), "boolean")
