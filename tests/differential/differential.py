@@ -23,6 +23,8 @@ VALUES = 3
 # Longer data are not cut at every byte.
 CUT_MAX = 40
 FAILURES_MAX = 10
+# What hamba makes of a logical type, and Java of text, does not tell how it was written.
+UNREAD = {"hamba": "logicalType", "java": "avro.java.string"}
 
 
 class Run:
@@ -89,7 +91,7 @@ class Run:
 
     def send(self, peer, text, node, data):
         """Sends what the peer can be given: data over which it would loop are kept from it."""
-        plain = without_logical_types(text) if peer.name == "hamba" else text
+        plain = without(UNREAD[peer.name], text) if peer.name in UNREAD else text
         if not dialects.DIALECTS[peer.name].loops and not schemas.has_empty_items(node):
             peer.send(plain, [datum.hex() for datum in data])
             return plain, range(len(data))
@@ -143,14 +145,14 @@ class Run:
         )
 
 
-def without_logical_types(text):
-    """hamba makes Go's types of what a logical type marks, and they do not tell how they were written."""
+def without(attribute, text):
+    """The schema without what makes its peer's values no longer tell how they were written."""
 
     def plain(json):
         if isinstance(json, list):
             return [plain(item) for item in json]
         if isinstance(json, dict):
-            return {key: plain(value) for key, value in json.items() if key != "logicalType"}
+            return {key: plain(value) for key, value in json.items() if key != attribute}
         return json
 
     return json.dumps(plain(json.loads(text)))
