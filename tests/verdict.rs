@@ -73,6 +73,80 @@ fn every_case_has_its_verdict_however_it_is_cut() {
     assert_eq!(rules, (1..=19).collect(), "each rule has its cases");
 }
 
+/// A limit, and what it refuses.
+struct Limit {
+    name: &'static str,
+    faults: &'static [Fault],
+    /// The limits with a little less room, and with a little more; a switch has room where it is off.
+    tighter: fn(Limits) -> Limits,
+    wider: fn(Limits) -> Limits,
+}
+
+const LIMITS: [Limit; 5] = [
+    Limit {
+        name: "bytesMax",
+        faults: &[Fault::BytesExceeded],
+        tighter: |limits| Limits { bytes_max: limits.bytes_max.saturating_sub(1), ..limits },
+        wider: |limits| Limits { bytes_max: limits.bytes_max + 1, ..limits },
+    },
+    Limit {
+        name: "depthMax",
+        faults: &[Fault::DepthExceeded],
+        tighter: |limits| Limits { depth_max: limits.depth_max.saturating_sub(1), ..limits },
+        wider: |limits| Limits { depth_max: limits.depth_max + 1, ..limits },
+    },
+    Limit {
+        name: "itemsMax",
+        faults: &[Fault::ItemsExceeded],
+        tighter: |limits| Limits { items_max: limits.items_max.saturating_sub(1), ..limits },
+        wider: |limits| Limits { items_max: limits.items_max + 1, ..limits },
+    },
+    Limit {
+        name: "strictVarints",
+        faults: &[Fault::VarintOverlong],
+        tighter: |limits| Limits { strict_varints: true, ..limits },
+        wider: |limits| Limits { strict_varints: false, ..limits },
+    },
+    Limit {
+        name: "logical",
+        faults: &[Fault::DecimalOutOfPrecision, Fault::DecimalEmpty, Fault::UuidInvalid, Fault::TimeOutOfRange],
+        tighter: |limits| Limits { logical: true, ..limits },
+        wider: |limits| Limits { logical: false, ..limits },
+    },
+];
+
+/// Each limit has a case that passes and would not with less room, and one that is refused and would pass with more.
+#[test]
+fn every_limit_is_reached_and_passed() {
+    let mut shown = BTreeSet::new();
+    for (_, group) in groups() {
+        let program = Arc::new(Program::compile(&Schema::parse(&group.schema).expect("a schema")));
+        let limits = group.limits.read();
+        for case in group.cases {
+            let bytes = unhex(&case.bytes).expect("bytes");
+            let judge = |limits| judge(&program, limits, &mut [&*bytes].into_iter(), bytes.len());
+            for Limit { name, faults, tighter, wider } in &LIMITS {
+                for fault in *faults {
+                    let refuses = |verdict: &str| verdict.split(' ').next() == Some(fault.code());
+                    if case.verdict == "ok" && refuses(&judge(tighter(limits))) {
+                        shown.insert((*name, fault.code(), "at it"));
+                    }
+                    if refuses(&case.verdict) && judge(wider(limits)) == "ok" {
+                        shown.insert((*name, fault.code(), "past it"));
+                    }
+                }
+            }
+        }
+    }
+    for Limit { name, faults, .. } in &LIMITS {
+        for fault in *faults {
+            for place in ["at it", "past it"] {
+                assert!(shown.contains(&(*name, fault.code(), place)), "no case of {name} lies {place}: {fault}");
+            }
+        }
+    }
+}
+
 fn groups() -> Vec<(String, Group)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/verdict");
     let mut groups = Vec::new();
