@@ -66,9 +66,31 @@ fn says_a_line_of_each_body() {
     100
     good.avro: valid (14 bytes)
     bad.avro: invalid: lines[1].status: enum index 7, "com.shop.Status" has 2 symbols (enum_out_of_range, byte 8)
+      The schema has it at order.avsc:5:9
+            5 |         {"name": "status", "type": {"type": "enum", "name": "Status", "symbols": ["NEW", "PAID"]}}]}}},
+              |         ^
+      The bytes about it:
+        00000000  02  04  02  61  00  04  62  63 [0e] 00  00                       ...a..bc...
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it, in what was read last:
+        lines[0].sku: string, bytes 2 to 3
+        lines[0].status: enum com.shop.Status, byte 4
+        lines[1].sku: string, bytes 5 to 7
     stdin: valid (14 bytes)
     hex:1: invalid: the datum is whole and bytes follow it (trailing_bytes, byte 14)
+      The bytes about it:
+        00000000  02  04  02  61  00  04  62  63  02  00  02  04  68  69 [00]      ...a..bc....hi.
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it, in what was read last:
+        lines[1].sku: string, bytes 5 to 7
+        lines[1].status: enum com.shop.Status, byte 8
+        note: string, bytes 10 to 13
     hex:2: invalid: lines: the input ends before the end of the array's blocks (truncated, byte 1)
+      The schema has it at order.avsc:3:5
+            3 |     {"name": "lines", "type": {"type": "array", "items": {"type": "record", "name": "Line", "fields": [
+              |     ^
+      The bytes about it:
+        00000000  02 [  ]                                                          .
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it, in what was read last:
+        id: long, byte 0
     "#);
 }
 
@@ -79,9 +101,9 @@ fn says_one_json_object_a_body() {
     insta::assert_snapshot!(validate(files.path(), &args, b""), @r#"
     100
     {"input":"good.avro","verdict":"valid","bytes":14,"framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"}}
-    {"input":"bad.avro","verdict":"invalid","reason":"datum_invalid","fault":"enum_out_of_range","offset":8,"path":"lines[1].status","detail":"enum index 7, \"com.shop.Status\" has 2 symbols","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"}}
-    {"input":"hex:1","verdict":"invalid","reason":"datum_invalid","fault":"truncated","offset":1,"path":"lines","detail":"the input ends before the end of the array's blocks","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"}}
-    {"input":"hex:2","verdict":"invalid","reason":"datum_invalid","fault":"trailing_bytes","offset":14,"path":"","detail":"the datum is whole and bytes follow it","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"}}
+    {"input":"bad.avro","verdict":"invalid","reason":"datum_invalid","fault":"enum_out_of_range","offset":8,"path":"lines[1].status","detail":"enum index 7, \"com.shop.Status\" has 2 symbols","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"},"schemaAt":{"file":"order.avsc","line":5,"column":9},"window":{"from":0,"hex":"02040261000462630e0000"},"readBefore":[{"path":"lines[0].sku","type":"string","from":2,"to":4},{"path":"lines[0].status","type":"enum com.shop.Status","from":4,"to":5},{"path":"lines[1].sku","type":"string","from":5,"to":8}]}
+    {"input":"hex:1","verdict":"invalid","reason":"datum_invalid","fault":"truncated","offset":1,"path":"lines","detail":"the input ends before the end of the array's blocks","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"},"schemaAt":{"file":"order.avsc","line":3,"column":5},"window":{"from":0,"hex":"02"},"readBefore":[{"path":"id","type":"long","from":0,"to":1}]}
+    {"input":"hex:2","verdict":"invalid","reason":"datum_invalid","fault":"trailing_bytes","offset":14,"path":"","detail":"the datum is whole and bytes follow it","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"},"window":{"from":0,"hex":"020402610004626302000204686900"},"readBefore":[{"path":"lines[1].sku","type":"string","from":5,"to":8},{"path":"lines[1].status","type":"enum com.shop.Status","from":8,"to":9},{"path":"note","type":"string","from":10,"to":14}]}
     "#);
 }
 
@@ -99,6 +121,15 @@ fn finds_the_schema_that_a_prefix_names() {
     hex:4: invalid: schema id 7 is not published here (schema_unknown)
     hex:5: invalid: the body does not begin as the contract wants: Confluent (00 and the schema's id in four bytes) or SingleObject (C3 01 and the schema's fingerprint in eight bytes) (framing_invalid)
     hex:6: invalid: lines[1].status: enum index 7, "com.shop.Status" has 2 symbols (enum_out_of_range, byte 13)
+      The schema has it at orders-value@2:5:9
+            5 |         {"name": "status", "type": {"type": "enum", "name": "Status", "symbols": ["NEW", "PAID"]}}]}}},
+              |         ^
+      The bytes about it:
+        00000000  00  00  00  00  09  02  04  02  61  00  04  62  63 [0e] 00  00   ........a..bc...
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it, in what was read last:
+        lines[0].sku: string, bytes 7 to 8
+        lines[0].status: enum com.shop.Status, byte 9
+        lines[1].sku: string, bytes 10 to 12
     "#);
     insta::assert_snapshot!(validate(files.path(), &args.replace("--hex|07", "--format|json"), b""), @r#"
     100
@@ -106,7 +137,7 @@ fn finds_the_schema_that_a_prefix_names() {
     {"input":"hex:2","verdict":"valid","bytes":6,"framing":"Confluent","schema":{"subject":"orders-value","version":1,"fingerprint":"d054e14493f41db7"}}
     {"input":"hex:3","verdict":"valid","bytes":11,"framing":"SingleObject","schema":{"subject":"orders-value","version":1,"fingerprint":"d054e14493f41db7"}}
     {"input":"hex:4","verdict":"invalid","reason":"schema_unknown","detail":"schema id 7 is not published here","framing":"Confluent"}
-    {"input":"hex:5","verdict":"invalid","reason":"datum_invalid","fault":"enum_out_of_range","offset":13,"path":"lines[1].status","detail":"enum index 7, \"com.shop.Status\" has 2 symbols","framing":"Confluent","schema":{"subject":"orders-value","version":2,"fingerprint":"f50fdc1447de6ab4"}}
+    {"input":"hex:5","verdict":"invalid","reason":"datum_invalid","fault":"enum_out_of_range","offset":13,"path":"lines[1].status","detail":"enum index 7, \"com.shop.Status\" has 2 symbols","framing":"Confluent","schema":{"subject":"orders-value","version":2,"fingerprint":"f50fdc1447de6ab4"},"schemaAt":{"file":"orders-value@2","line":5,"column":9},"window":{"from":0,"hex":"000000000902040261000462630e0000"},"readBefore":[{"path":"lines[0].sku","type":"string","from":7,"to":9},{"path":"lines[0].status","type":"enum com.shop.Status","from":9,"to":10},{"path":"lines[1].sku","type":"string","from":10,"to":13}]}
     "#);
     let of_one = "--schemas|schemas|--subject|orders-value@1|--framing|confluent|--hex|0000000009 02";
     insta::assert_snapshot!(validate(files.path(), of_one, b""), @r#"
@@ -138,10 +169,49 @@ fn judges_more_than_the_wire_where_asked() {
     100
     hex:1: valid (41 bytes)
     hex:2: invalid: at: the time-millis is not within a day (time_out_of_range, byte 0)
+      The schema has it at r.avsc:2:9
+            2 |         {"name": "at", "type": {"type": "int", "logicalType": "time-millis"}},
+              |         ^
+      The bytes about it:
+        00000000 [01] 48  66  38  31  64  34  66  61  65  2d  37  64  65  63  2d   .Hf81d4fae-7dec-
+        00000010  31  31  64  30  2d  61  37  36  35  2d  30  30  61  30  63  39   11d0-a765-00a0c9
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it.
     hex:3: invalid: id: the string is no UUID: 36 characters, hexadecimal digits in groups of 8-4-4-4-12 (uuid_invalid, byte 1)
+      The schema has it at r.avsc:3:9
+            3 |         {"name": "id", "type": {"type": "string", "logicalType": "uuid"}},
+              |         ^
+      The bytes about it:
+        00000000  00 [02] 67  04  03  e7                                           ..g...
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it, in what was read last:
+        at: int, byte 0
     hex:4: invalid: price: the decimal has more digits than its precision of 3 (decimal_out_of_precision, byte 38)
+      The schema has it at r.avsc:4:9
+            4 |         {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 3}}]}
+              |         ^
+      The bytes about it:
+        00000010  31  31  64  30  2d  61  37  36  35  2d  30  30  61  30  63  39   11d0-a765-00a0c9
+        00000020  31  65  36  62  66  36 [04] 03  e8                               1e6bf6...
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it, in what was read last:
+        at: int, byte 0
+        id: string, bytes 1 to 37
     hex:5: invalid: price: the decimal has no bytes, and even 0 has one (decimal_empty, byte 38)
+      The schema has it at r.avsc:4:9
+            4 |         {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 3}}]}
+              |         ^
+      The bytes about it:
+        00000010  31  31  64  30  2d  61  37  36  35  2d  30  30  61  30  63  39   11d0-a765-00a0c9
+        00000020  31  65  36  62  66  36 [00]                                      1e6bf6.
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it, in what was read last:
+        at: int, byte 0
+        id: string, bytes 1 to 37
     hex:6: invalid: at: a number with needless bytes where the schema has int (varint_overlong, byte 0)
+      The schema has it at r.avsc:2:9
+            2 |         {"name": "at", "type": {"type": "int", "logicalType": "time-millis"}},
+              |         ^
+      The bytes about it:
+        00000000 [80] 00  48  66  38  31  64  34  66  61  65  2d  37  64  65  63   ..Hf81d4fae-7dec
+        00000010  2d  31  31  64  30  2d  61  37  36  35  2d  30  30  61  30  63   -11d0-a765-00a0c
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it.
     "#);
 }
 
@@ -179,6 +249,12 @@ fn reads_a_schema_in_several_files() {
     100
     hex:1: valid (2 bytes)
     hex:2: invalid: money: the input ends before the end of the Money (truncated, byte 1)
+      The schema has it at line.avsc:1:47
+            1 | {"type": "record", "name": "Line", "fields": [{"name": "money", "type": "Money"}]}
+              |                                               ^
+      The bytes about it:
+        00000000  01 [  ]                                                          .
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it.
     "#);
 }
 
@@ -190,7 +266,22 @@ fn reads_a_body_a_line() {
     1
     stdin:1: valid (14 bytes)
     stdin:2: invalid: id: the input ends before the end of the long (truncated, byte 0)
+      The schema has it at order.avsc:2:5
+            2 |     {"name": "id", "type": "long"},
+              |     ^
+      The bytes about it:
+        00000000 [  ]
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it.
     stdin:3: invalid: lines[1].status: enum index 7, "com.shop.Status" has 2 symbols (enum_out_of_range, byte 8)
+      The schema has it at order.avsc:5:9
+            5 |         {"name": "status", "type": {"type": "enum", "name": "Status", "symbols": ["NEW", "PAID"]}}]}}},
+              |         ^
+      The bytes about it:
+        00000000  02  04  02  61  00  04  62  63 [0e] 00  00                       ...a..bc...
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it, in what was read last:
+        lines[0].sku: string, bytes 2 to 3
+        lines[0].status: enum com.shop.Status, byte 4
+        lines[1].sku: string, bytes 5 to 7
     stdin:6: valid (14 bytes)
     avrogate: stdin:4: byte 1 of the text is no hexadecimal digit
     avrogate: stdin:5: the hexadecimal digits end in the middle of a byte
@@ -211,8 +302,8 @@ fn shows_values() {
     insta::assert_snapshot!(validate(files.path(), &args, b""), @r#"
     100
     {"input":"good.avro","verdict":"valid","bytes":14,"framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"},"value":{"id":1,"lines":[{"sku":"a","status":"NEW"},{"sku":"bc","status":"PAID"}],"note":{"string":"hi"}}}
-    {"input":"bad.avro","verdict":"invalid","reason":"datum_invalid","fault":"enum_out_of_range","offset":8,"path":"lines[1].status","detail":"enum index 7, \"com.shop.Status\" has 2 symbols","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"}}
-    {"input":"hex:1","verdict":"invalid","reason":"datum_invalid","fault":"trailing_bytes","offset":14,"path":"","detail":"the datum is whole and bytes follow it","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"}}
+    {"input":"bad.avro","verdict":"invalid","reason":"datum_invalid","fault":"enum_out_of_range","offset":8,"path":"lines[1].status","detail":"enum index 7, \"com.shop.Status\" has 2 symbols","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"},"schemaAt":{"file":"order.avsc","line":5,"column":9},"window":{"from":0,"hex":"02040261000462630e0000"},"readBefore":[{"path":"lines[0].sku","type":"string","from":2,"to":4},{"path":"lines[0].status","type":"enum com.shop.Status","from":4,"to":5},{"path":"lines[1].sku","type":"string","from":5,"to":8}]}
+    {"input":"hex:1","verdict":"invalid","reason":"datum_invalid","fault":"trailing_bytes","offset":14,"path":"","detail":"the datum is whole and bytes follow it","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"},"window":{"from":0,"hex":"020402610004626302000204686900"},"readBefore":[{"path":"lines[1].sku","type":"string","from":5,"to":8},{"path":"lines[1].status","type":"enum com.shop.Status","from":8,"to":9},{"path":"note","type":"string","from":10,"to":14}]}
     "#);
     insta::assert_snapshot!(validate(files.path(), "--schema|order.avsc|--print|good.avro", b""), @r#"
     0
@@ -303,6 +394,15 @@ fn an_input_that_cannot_be_read_is_a_failure_and_the_rest_is_judged() {
     insta::assert_snapshot!(validate(files.path(), "--schema|order.avsc|absent.avro|bad.avro|good.avro|--hex|0x", b""), @r#"
     1
     bad.avro: invalid: lines[1].status: enum index 7, "com.shop.Status" has 2 symbols (enum_out_of_range, byte 8)
+      The schema has it at order.avsc:5:9
+            5 |         {"name": "status", "type": {"type": "enum", "name": "Status", "symbols": ["NEW", "PAID"]}}]}}},
+              |         ^
+      The bytes about it:
+        00000000  02  04  02  61  00  04  62  63 [0e] 00  00                       ...a..bc...
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it, in what was read last:
+        lines[0].sku: string, bytes 2 to 3
+        lines[0].status: enum com.shop.Status, byte 4
+        lines[1].sku: string, bytes 5 to 7
     good.avro: valid (14 bytes)
     avrogate: absent.avro: No such file or directory (os error 2)
     avrogate: hex:1: byte 2 of the text is no hexadecimal digit
@@ -332,4 +432,98 @@ fn arguments_that_do_not_go_together_are_bad_usage() {
         let said = validate(files.path(), args, b"");
         assert!(said.starts_with("2\n") && said.contains(message), "{args}: {said}");
     }
+}
+
+/// A record that holds itself, and every sort of step.
+const TREE: &str = r#"{"type": "record", "name": "shop.Tree", "fields": [
+    {"name": "weight", "type": "double"},
+    {"name": "ratio", "type": "float"},
+    {"name": "left", "type": ["null", "Tree"]},
+    {"name": "names", "type": {"type": "map", "values": ["null", "int", "string"]}},
+    {"name": "tags", "type": {"type": "array", "items": "string"}},
+    {"name": "either", "type": ["boolean", {"type": "record", "name": "Leaf", "fields": [
+        {"name": "id", "type": {"type": "string", "logicalType": "uuid"}},
+        {"name": "sums", "type": ["null", {"type": "array", "items": "long"}]}]}, "null"]},
+    {"name": "marks", "type": {"type": "array", "items": "null"}}]}
+"#;
+
+#[test]
+fn a_program_can_be_read_beside_its_schema() {
+    let files = files();
+    fs::write(files.path().join("tree.avsc"), TREE).expect("a file");
+    insta::assert_snapshot!(
+        "program_of_a_tree",
+        validate(files.path(), "--schema|tree.avsc|--explain-program|--logical", b"")
+    );
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/example");
+    let args = "--schemas|schemas|--subject|orders-value@1|--explain-program";
+    insta::assert_snapshot!("program_of_the_example", validate(&example, args, b""));
+    let all = validate(&example, "--schemas|schemas|--explain-program", b"");
+    assert_eq!(all.matches("end of the datum").count(), 4, "each schema has its own: {all}");
+    assert!(validate(&example, "--schemas|schemas|--explain-program|--hex|00", b"").starts_with("2\n"));
+}
+
+#[test]
+fn explains_what_is_wrong_and_what_would_be_right() {
+    let files = files();
+    let schemas = files.path().join("schemas/orders-value");
+    fs::write(
+        schemas.join("3.avsc"),
+        ORDER.replace("\"default\": 7}", "\"default\": 7}, {\"name\": \"more\", \"type\": \"boolean\"}"),
+    )
+    .expect("a file");
+    // Too short for version 3, and whole for version 2.
+    let args = format!("--schemas|schemas|--subject|orders-value@3|--hex|{GOOD}");
+    insta::assert_snapshot!(validate(files.path(), &args, b""), @r#"
+    100
+    hex:1: invalid: more: the input ends before the end of the boolean (truncated, byte 14)
+      The schema has it at orders-value@3:6:65
+            6 | ... {"name": "note", "type": ["null", "string"], "default": 7}, {"name": "more", "type": "boolean"}]}
+              |                                                                 ^
+      The bytes about it:
+        00000000  02  04  02  61  00  04  62  63  02  00  02  04  68  69 [  ]      ...a..bc....hi
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it, in what was read last:
+        lines[1].sku: string, bytes 5 to 7
+        lines[1].status: enum com.shop.Status, byte 8
+        note: string, bytes 10 to 13
+      The whole body is valid as orders-value version 2: its writer may have meant that one.
+    "#);
+    // From the standard input the rest is read for other versions, behind the place where version 1 ends.
+    let from_stdin = validate(files.path(), "--schemas|schemas|--subject|orders-value@1|--format|json|-", &bytes(GOOD));
+    insta::assert_snapshot!(from_stdin, @r#"
+    100
+    {"input":"stdin","verdict":"invalid","reason":"datum_invalid","fault":"trailing_bytes","offset":1,"path":"","detail":"the datum is whole and bytes follow it","framing":"Bare","schema":{"subject":"orders-value","version":1,"fingerprint":"d054e14493f41db7"},"window":{"from":0,"hex":"0204026100046263020002046869"},"readBefore":[{"path":"","type":"long","from":0,"to":1}],"validAs":[{"subject":"orders-value","version":2}]}
+    "#);
+    // A schema of one line is shown in part, and so are bytes.
+    let fields: String = (0..100).map(|at| format!(r#"{{"name": "f{at}", "type": "string"}}, "#)).collect();
+    let wide =
+        format!(r#"{{"type": "record", "name": "Wide", "fields": [{fields}{{"name": "last", "type": "boolean"}}]}}"#);
+    fs::write(files.path().join("wide.avsc"), wide).expect("a file");
+    let body = format!("{}07", "0461 62".repeat(100));
+    insta::assert_snapshot!(validate(files.path(), &format!("--schema|wide.avsc|--hex|{body}"), b""), @r#"
+    100
+    hex:1: invalid: last: a boolean is one byte, 00 or 01 (boolean_invalid, byte 300)
+      The schema has it at wide.avsc:1:3537
+            1 | ... f98", "type": "string"}, {"name": "f99", "type": "string"}, {"name": "last", "type": "boolean"}]}
+              |                                                                 ^
+      The bytes about it:
+        00000110  62  04  61  62  04  61  62  04  61  62  04  61  62  04  61  62   b.ab.ab.ab.ab.ab
+        00000120  04  61  62  04  61  62  04  61  62  04  61  62 [07]              .ab.ab.ab.ab.
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it, in what was read last:
+        f97: string, bytes 291 to 293
+        f98: string, bytes 294 to 296
+        f99: string, bytes 297 to 299
+    "#);
+    // The field's own file is named, where it is not the root's.
+    let args = "--schema|money.avsc|--schema|line.avsc|--hex|ff";
+    insta::assert_snapshot!(validate(files.path(), args, b""), @r#"
+    100
+    hex:1: invalid: money: the input ends before the end of the Money (truncated, byte 1)
+      The schema has it at line.avsc:1:47
+            1 | {"type": "record", "name": "Line", "fields": [{"name": "money", "type": "Money"}]}
+              |                                               ^
+      The bytes about it:
+        00000000  ff [  ]                                                          .
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it.
+    "#);
 }

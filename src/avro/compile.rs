@@ -47,16 +47,21 @@ struct Shape {
     procedure: bool,
 }
 
-struct Shapes(Vec<Shape>);
+pub(super) struct Shapes(Vec<Shape>);
 
 impl Shapes {
-    fn of(schema: &Schema) -> Self {
+    pub(super) fn of(schema: &Schema) -> Self {
         let mut shapes = Self(vec![Shape::default(); schema.node_count()]);
         for id in shapes.children_first(schema) {
             let shape = shapes.shape(schema, id);
             shapes.set(id, shape);
         }
         shapes
+    }
+
+    /// Whether no value of a type has a byte.
+    pub(super) fn is_empty(&self, id: NodeId) -> bool {
+        self.get(id).width == Some(0)
     }
 
     fn get(&self, id: NodeId) -> Shape {

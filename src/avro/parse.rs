@@ -104,7 +104,13 @@ fn parse(files: &[SchemaFile<'_>]) -> Result<Schema, SchemaErrors> {
         errors.add(file, place, message);
     }
     errors.none(files)?;
-    Ok(Schema { nodes: linked.nodes.into(), root: linked.root, sha256: sha256(files), source: last.text.into() })
+    Ok(Schema {
+        nodes: linked.nodes.into(),
+        root: linked.root,
+        sha256: sha256(files),
+        source: last.text.into(),
+        files: linked.files.into(),
+    })
 }
 
 /// The JSON of every file; where one has none, an error.

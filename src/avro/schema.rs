@@ -15,6 +15,8 @@ pub struct Schema {
     pub(super) root: NodeId,
     pub(super) sha256: [u8; 32],
     pub(super) source: Arc<str>,
+    /// The first node of each file.
+    pub(super) files: Box<[u32]>,
 }
 
 /// Where a node lies in its schema.
@@ -174,6 +176,17 @@ impl Schema {
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// How many files it was parsed from.
+    #[must_use]
+    pub fn file_count(&self) -> usize {
+        self.files.len()
+    }
+
+    /// In which of its files a type is written.
+    pub(super) fn file_of(&self, id: NodeId) -> usize {
+        self.files.partition_point(|first| *first <= id.0).saturating_sub(1)
     }
 
     /// The fullname of the root, where the root is a named type.

@@ -1,9 +1,10 @@
 //! `avrogate validate`: judges bodies as the sidecar does, without a mesh.
 //!
 //! Every body goes through the [`Inspector`](crate::wire::Inspector) of the data path, bare data too, so that the
-//! verdict, the offset and the words are those of a refused request. Memory is one piece of one body, and one body
-//! where its value is shown.
+//! verdict, the offset and the words are those of a refused request. Memory is one piece of one body, the first bytes of
+//! it to explain a refusal, and the whole where its value is shown.
 
+mod explained;
 mod input;
 mod judge;
 mod verdict;
@@ -25,13 +26,14 @@ use verdict::Report;
 #[derive(Debug, Args)]
 #[command(
     group(ArgGroup::new("judged by").required(true).args(["schema", "schemas"])),
-    group(ArgGroup::new("input").required(true).multiple(true).args(["files", "hex"])),
+    group(ArgGroup::new("input").required(true).multiple(true).args(["files", "hex", "explain_program"])),
     override_usage = "avrogate validate [OPTIONS] <--schema <FILE>|--schemas <DIR>> [FILE]...",
     after_help = "\
 Examples:
   avrogate validate --schema order.avsc --hex '02 04 68 69'
   avrogate validate --schemas schemas --print order.bin
   avrogate validate --schemas schemas --subject orders-value@2 --hex - < lines
+  avrogate validate --schema order.avsc --explain-program
 
 Exit status: 0 all valid, 100 some invalid, 1 something could not be read or shown, 2 usage."
 )]
@@ -62,6 +64,9 @@ pub(super) struct ValidateArgs {
     /// How verdicts are written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Shows what data are judged by, step by step and beside the schema's fields, and judges nothing.
+    #[arg(long, conflicts_with_all = ["files", "hex"])]
+    explain_program: bool,
     /// Shows what passed as Avro JSON; of map entries with one key, the last.
     #[arg(long)]
     print: bool,
@@ -84,7 +89,7 @@ pub(super) struct ValidateArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A line for each body.
+    /// A line for each body; below one that is invalid, why.
     Text,
     /// A JSON object for each body, one a line.
     Json,
@@ -152,6 +157,12 @@ fn validate(args: &ValidateArgs) -> ExitCode {
         }
     };
     let mut out = BufWriter::new(io::stdout().lock());
+    if args.explain_program {
+        return match judge.explain_program(&mut out).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failed(&error),
+            _ => ExitCode::SUCCESS,
+        };
+    }
     let mut report = Report::new(&mut out, args.format, &judge);
     match judge_all(args, &judge, &mut report).and_then(|()| report.flush()) {
         // Whoever closed the pipe has read enough.
@@ -190,11 +201,11 @@ fn judge_all(args: &ValidateArgs, judge: &Judge, report: &mut Report<'_>) -> io:
     Ok(())
 }
 
-/// One body, as far as it has to be read.
+/// One body, as far as it has to be read: of a refused one, what other versions need.
 fn judge_reader(mut reader: impl Read, name: &str, judge: &Judge, report: &mut Report<'_>) -> io::Result<()> {
     let mut body = Body::new(judge);
     let mut piece = vec![0; PIECE_BYTES];
-    while !body.is_refused() {
+    while body.wants_more() {
         match reader.read(&mut piece) {
             Ok(0) => break,
             Ok(length) => body.push(piece.get(..length).unwrap_or_default()),

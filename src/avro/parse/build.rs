@@ -42,7 +42,7 @@ struct Union {
 pub(super) struct Linked {
     pub(super) nodes: Vec<Node>,
     pub(super) root: NodeId,
-    files: Vec<u32>,
+    pub(super) files: Vec<u32>,
 }
 
 impl Linked {

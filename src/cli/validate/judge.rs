@@ -1,5 +1,7 @@
 //! The schemas and the contract that bodies are judged by, and one body on its way.
 
+use super::explained::{Explained, KEPT_MAX};
+use super::verdict::Printable;
 use super::{Failure, FramingWord, ValidateArgs};
 use crate::avro::{Datum, JsonEncoding, Limits, NotShown, Program, Schema, SchemaFile};
 use crate::finding::Finding;
@@ -12,7 +14,7 @@ use crate::wire::{
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +24,8 @@ pub(super) struct Judge {
     pub(super) schemas: Arc<Schemas>,
     /// Whether the schemas have subjects and versions, or come from a file alone.
     pub(super) published: bool,
+    /// The files of the one schema that is not published, and their texts.
+    files: Vec<(String, String)>,
     /// For each schema, how its data are shown; nothing where they are not.
     shown: Option<HashMap<SchemaIndex, OnceCell<Result<JsonEncoding, NotShown>>>>,
 }
@@ -31,8 +35,10 @@ pub(super) struct Body<'j> {
     judge: &'j Judge,
     inspector: Inspector,
     refused: Option<Refused>,
-    /// What is to be shown, and so is kept.
+    /// What is to be shown or explained, and so is kept: the first bytes, of at most so many.
     kept: Vec<u8>,
+    kept_max: usize,
+    received: u64,
 }
 
 /// What has become of a body.
@@ -42,13 +48,17 @@ pub(super) struct Verdict<'j> {
     pub(super) result: Result<u64, Refused>,
     /// The value of a valid body, where values are shown.
     pub(super) value: Option<Result<Datum<'j>, String>>,
+    /// More of a body that is not one datum.
+    pub(super) explained: Option<Explained>,
 }
 
 impl Judge {
     pub(super) fn new(args: &ValidateArgs) -> Result<Self, Failure> {
         let framings = framings(args)?;
-        let schemas = match &args.schemas {
-            Some(directory) => registry::load(directory, &Programs::default()).map_err(Failure::Findings)?,
+        let (schemas, files) = match &args.schemas {
+            Some(directory) => {
+                (registry::load(directory, &Programs::default()).map_err(Failure::Findings)?, Vec::new())
+            }
             None => from_files(args)?,
         };
         let mut accepted = accepted(args, &schemas)?;
@@ -71,7 +81,45 @@ impl Judge {
             on_invalid: OnInvalid::Reject,
         };
         let shown = args.print.then(|| schemas.iter().map(|(index, _)| (index, OnceCell::new())).collect());
-        Ok(Self { contract: Arc::new(contract), schemas: Arc::new(schemas), published: args.schemas.is_some(), shown })
+        let (contract, schemas, published) = (Arc::new(contract), Arc::new(schemas), args.schemas.is_some());
+        Ok(Self { contract, schemas, published, files, shown })
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.contract.limits.datum
+    }
+
+    /// What one of a schema's files is called, and its text where that is at hand.
+    pub(super) fn text_of(&self, index: SchemaIndex, file: usize) -> (String, Option<&str>) {
+        if let Some((name, text)) = self.files.get(file) {
+            return (name.clone(), Some(text));
+        }
+        let PublishedSchema { subject, version, schema, .. } = self.schemas.get(index);
+        if file + 1 == schema.file_count() {
+            (format!("{subject}@{version}"), Some(schema.source()))
+        } else {
+            (format!("reference {} of {subject}@{version}", file + 1), None)
+        }
+    }
+
+    /// Tells by which program each schema's data are judged.
+    pub(super) fn explain_program(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "Read from the top, as the datum is. A line is one step: its number, what it takes, and the field. `[]` is\n\
+             every item, `{{}}` every entry. What has no bytes (null, an empty record) has no line."
+        )?;
+        for index in self.contract.schemas.as_slice() {
+            let published = self.schemas.get(*index);
+            let name = if self.published {
+                format!("{}@{}", published.subject, published.version)
+            } else {
+                published.subject.to_string()
+            };
+            let listing = published.program.listing(self.limits().logical);
+            write!(out, "\n{}\n{}", Printable(&name), Printable::lines(&listing))?;
+        }
+        Ok(())
     }
 
     fn value(&self, found: Found, body: &[u8]) -> Option<Result<Datum<'_>, String>> {
@@ -91,32 +139,50 @@ impl Judge {
 impl<'j> Body<'j> {
     pub(super) fn new(judge: &'j Judge) -> Self {
         let inspector = Inspector::new(judge.contract.clone(), judge.schemas.clone(), None);
-        Self { judge, inspector, refused: None, kept: Vec::new() }
+        // What is accepted is no more than the contract allows.
+        let kept_max = if judge.shown.is_some() { usize::MAX } else { KEPT_MAX };
+        Self { judge, inspector, refused: None, kept: Vec::new(), kept_max, received: 0 }
     }
 
-    /// Takes the next bytes; none any more once it is refused.
+    /// Takes the next bytes; those behind a refusal are kept for other versions alone.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if self.refused.is_none() {
             self.refused = self.inspector.push(bytes).err();
-            // What is kept has been accepted, and so is no more than the contract allows.
-            if self.judge.shown.is_some() && self.refused.is_none() {
-                self.kept.extend_from_slice(bytes);
+        }
+        self.received += bytes.len() as u64;
+        let most = if self.refused.is_some() { KEPT_MAX } else { self.kept_max };
+        let room = most.saturating_sub(self.kept.len()).min(bytes.len());
+        self.kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
+    }
+
+    /// Whether more bytes can change what is said of it.
+    pub(super) fn wants_more(&self) -> bool {
+        match (&self.refused, self.inspector.found().schema) {
+            (None, _) => true,
+            (Some(refused), Some(schema)) if refused.violation.is_some() && self.is_whole() => {
+                self.received <= self.judge.contract.limits.body_bytes_max
+                    && !self.judge.other_versions(schema).is_empty()
             }
+            _ => false,
         }
     }
 
-    pub(super) fn is_refused(&self) -> bool {
-        self.refused.is_some()
+    /// Whether all that came was kept.
+    fn is_whole(&self) -> bool {
+        self.kept.len() as u64 == self.received
     }
 
     pub(super) fn finish(mut self) -> Verdict<'j> {
+        let whole = self.is_whole();
         let result = match self.refused {
             Some(refused) => Err(refused),
             None => self.inspector.finish(),
         };
         let found = self.inspector.found();
         let value = if result.is_ok() { self.judge.value(found, &self.kept) } else { None };
-        Verdict { found, result, value }
+        let violation = result.as_ref().err().and_then(|refused| refused.violation.as_deref());
+        let explained = violation.and_then(|violation| Explained::new(self.judge, found, violation, &self.kept, whole));
+        Verdict { found, result, value, explained }
     }
 }
 
@@ -162,8 +228,8 @@ fn accepted(args: &ValidateArgs, schemas: &Schemas) -> Result<Vec<SchemaIndex>, 
     Ok(found)
 }
 
-/// The one schema of `--schema`, published as if from a directory.
-fn from_files(args: &ValidateArgs) -> Result<Schemas, Failure> {
+/// The one schema of `--schema`, published as if from a directory, and its files.
+fn from_files(args: &ValidateArgs) -> Result<(Schemas, Vec<(String, String)>), Failure> {
     let mut texts = Vec::with_capacity(args.schema.len());
     let mut findings = Vec::new();
     for path in &args.schema {
@@ -194,7 +260,9 @@ fn from_files(args: &ValidateArgs) -> Result<Schemas, Failure> {
         fingerprint_rust: schema.fingerprint_rust(),
         schema,
     };
-    Schemas::new(vec![published]).map_err(|_| Failure::Usage("one schema has no id of another".into()))
+    let schemas =
+        Schemas::new(vec![published]).map_err(|_| Failure::Usage("one schema has no id of another".into()))?;
+    Ok((schemas, texts))
 }
 
 /// The text of a schema file, at most a byte more than a schema may have.

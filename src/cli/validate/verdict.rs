@@ -1,6 +1,7 @@
 //! How verdicts are told: a line for a person, or a JSON object a line.
 
 use super::Format;
+use super::explained::Explained;
 use super::judge::{Judge, Verdict};
 use crate::avro::Datum;
 use crate::wire::{Framing, Refused, SchemaIndex};
@@ -40,6 +41,8 @@ struct Line<'a> {
     framing: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     schema: Option<SchemaLine<'a>>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    explained: Option<&'a Explained>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<&'a Datum<'a>>,
 }
@@ -118,6 +121,9 @@ impl<'a> Report<'a> {
                 if refused.violation.is_none() {
                     write!(self.out, " ({})", refused.reason.row().code)?;
                 }
+                if let Some(explained) = &verdict.explained {
+                    write!(self.out, "\n{}", explained.text().trim_end())?;
+                }
             }
         }
         Ok(())
@@ -139,6 +145,7 @@ fn line<'a>(judge: &'a Judge, input: &'a str, verdict: &'a Verdict<'_>, value: O
         detail: refused.map(detail),
         framing: verdict.found.framing.map(Framing::word),
         schema: verdict.found.schema.map(|schema| schema_line(judge, schema)),
+        explained: verdict.explained.as_ref(),
         value,
     }
 }
@@ -153,7 +160,14 @@ fn schema_line(judge: &Judge, index: SchemaIndex) -> SchemaLine<'_> {
 }
 
 /// Text from outside (names of files and fields) as it may stand on a terminal: control characters are escaped.
-struct Printable<'a>(&'a str);
+pub(super) struct Printable<'a>(pub(super) &'a str);
+
+impl<'a> Printable<'a> {
+    /// The same of several lines, each ended.
+    pub(super) fn lines(text: &'a str) -> impl fmt::Display {
+        fmt::from_fn(move |f| text.lines().try_for_each(|line| writeln!(f, "{}", Printable(line))))
+    }
+}
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
