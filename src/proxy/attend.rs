@@ -233,7 +233,7 @@ where
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(limits.idle_time_max.min(Duration::from_secs(60)))
-        .serve_connection(io, service_fn(move |request| inbound::serve(caller.clone(), request)));
+        .serve_connection(io, service_fn(move |request| Box::pin(inbound::serve(caller.clone(), request))));
     attend_to_the_end(&connection, pin!(serving), |serving| serving.graceful_shutdown()).await;
 }
 
@@ -250,7 +250,8 @@ where
         builder.max_headers(limits.head.fields_max);
     }
     let caller = connection.clone();
-    let mut serving = builder.serve_connection(io, service_fn(move |request| inbound::serve(caller.clone(), request)));
+    let mut serving =
+        builder.serve_connection(io, service_fn(move |request| Box::pin(inbound::serve(caller.clone(), request))));
     let ended = attend_to_the_end(&connection, Pin::new(&mut serving), |serving| serving.graceful_shutdown()).await;
     // What is left in its place when the connection was cut is told as abandoned.
     if let Some(tunnel) = connection.tunnel.take().filter(|_| ended) {
