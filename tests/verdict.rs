@@ -1,11 +1,13 @@
-//! The verdict on a datum: the cases in `cases/verdict`, each whole, cut at every byte and byte by byte.
+//! The verdict on a datum: the cases in `cases/verdict` and `cases/resolution`, each whole, cut at every byte and byte by
+//! byte.
 //!
 //! A file is a list of groups: the rules it shows (`rules`, by their number in the table of the README), a `schema` as
 //! JSON, `limits` where they are not the defaults, and `cases`. The `bytes` of a case are hexadecimal; `80*9` is nine
 //! of them and `#` begins a comment. Its `verdict` is `ok`, or a fault's code, its offset and its path:
-//! `utf8_invalid at 4 in lines[0].sku`.
+//! `utf8_invalid at 4 in lines[0].sku`. With a `reader`, another schema, the verdict is on what that takes of what is
+//! written with `schema`; a pair that can never be read has no cases but `incompatible`, one line for each reason.
 
-use avrogate::avro::{Fault, Limits, Program, Schema, Step, Validator};
+use avrogate::avro::{Fault, Limits, Program, Resolution, Schema, Step, Validator};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,11 +16,15 @@ use std::sync::Arc;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Group {
+    #[serde(default)]
     rules: Vec<u8>,
     schema: String,
+    reader: Option<String>,
     #[serde(default)]
     limits: LimitsWritten,
+    #[serde(default)]
     cases: Vec<Case>,
+    incompatible: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -45,8 +51,21 @@ fn every_case_has_its_verdict_however_it_is_cut() {
     let mut rules = BTreeSet::new();
     let mut verdicts = BTreeSet::new();
     for (file, group) in groups() {
-        let schema = Schema::parse(&group.schema).unwrap_or_else(|errors| panic!("{file}: {errors}: {}", group.schema));
-        let program = Arc::new(Program::compile(&schema));
+        let parse = |text: &str| Schema::parse(text).unwrap_or_else(|errors| panic!("{file}: {errors}: {text}"));
+        let schema = parse(&group.schema);
+        let mut program = Arc::new(Program::compile(&schema));
+        if let Some(reader) = &group.reader {
+            let found = match Resolution::of(&schema, &parse(reader)) {
+                Ok(resolution) => {
+                    program = resolution.program(&program);
+                    None
+                }
+                Err(incompatibilities) => Some(incompatibilities.to_string()),
+            };
+            if found.as_deref() != group.incompatible.as_deref().map(str::trim_end) {
+                wrong.push(format!("{file}: {} for {reader}: {found:?}, not {:?}", group.schema, group.incompatible));
+            }
+        }
         let limits = group.limits.read();
         rules.extend(&group.rules);
         for case in group.cases {
@@ -148,9 +167,10 @@ fn every_limit_is_reached_and_passed() {
 }
 
 fn groups() -> Vec<(String, Group)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/verdict");
+    let folders =
+        ["verdict", "resolution"].map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name));
     let mut groups = Vec::new();
-    for entry in folder.read_dir().expect("the folder of cases") {
+    for entry in folders.iter().flat_map(|folder| folder.read_dir().expect("a folder of cases")) {
         let path = entry.expect("an entry of the folder").path();
         let name: Arc<str> = path.file_name().expect("a file").to_string_lossy().into();
         let text = std::fs::read_to_string(&path).expect("cases");

@@ -7,6 +7,7 @@
 
 use super::logical::{Check, Nines};
 use super::program::{Items, Op, Pc, Program, RUN_WIDTH_MAX, Site, SiteId, SiteStep};
+use super::resolve::{Refusals, Refused};
 use super::schema::{Kind, NodeId, Schema};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,12 +21,17 @@ impl Program {
     /// Compiles a schema, in time and memory linear in its size.
     #[must_use]
     pub fn compile(schema: &Schema) -> Self {
+        Self::compile_narrowed(schema, &Refused::new())
+    }
+
+    /// Compiles a schema some of whose symbols and branches are refused.
+    pub(super) fn compile_narrowed(schema: &Schema, refused: &Refused) -> Self {
         let shapes = Shapes::of(schema);
-        let mut program = Layout::new(schema, &shapes, false).program();
+        let mut program = Layout::new(schema, &shapes, refused, false).program();
         if schema.nodes.iter().any(|node| Check::of(node).is_some()) {
             // Both know the same places, found in the same order.
             let sites = program.sites.clone();
-            program.logical = Some(Box::new(Self { sites, ..Layout::new(schema, &shapes, true).program() }));
+            program.logical = Some(Box::new(Self { sites, ..Layout::new(schema, &shapes, refused, true).program() }));
         }
         program
     }
@@ -165,10 +171,12 @@ fn children(kind: &Kind) -> Vec<NodeId> {
 struct Layout<'a> {
     schema: &'a Schema,
     shapes: &'a Shapes,
+    refused: &'a Refused,
     ops: Vec<Op>,
     op_sites: Vec<SiteId>,
     sites: Vec<Site>,
     branches: Vec<Pc>,
+    refusals: Vec<Refusals>,
     merged: HashMap<Pc, Vec<(u64, SiteId)>>,
     /// Where each procedure begins, once it is laid out.
     starts: HashMap<NodeId, Pc>,
@@ -190,14 +198,16 @@ struct Layout<'a> {
 }
 
 impl<'a> Layout<'a> {
-    fn new(schema: &'a Schema, shapes: &'a Shapes, logical: bool) -> Self {
+    fn new(schema: &'a Schema, shapes: &'a Shapes, refused: &'a Refused, logical: bool) -> Self {
         Self {
             schema,
             shapes,
+            refused,
             ops: Vec::new(),
             op_sites: Vec::new(),
             sites: Vec::new(),
             branches: Vec::new(),
+            refusals: Vec::new(),
             merged: HashMap::new(),
             starts: HashMap::new(),
             wanted: Vec::new(),
@@ -278,7 +288,11 @@ impl<'a> Layout<'a> {
             Kind::Fixed(fixed) => self.skip(fixed.size, site),
             Kind::Bytes => self.emit(Op::Bytes, site),
             Kind::String => self.emit(Op::String, site),
-            Kind::Enum(symbols) => self.emit(Op::Enum(count(symbols.symbols.len())), site),
+            Kind::Enum(symbols) => {
+                let symbols = count(symbols.symbols.len());
+                let op = self.refusals(id).map_or(Op::Enum(symbols), |refused| Op::NarrowEnum { symbols, refused });
+                self.emit(op, site);
+            }
             Kind::Record(_) if shape.procedure => self.call(id, site, around),
             Kind::Record(_) => {
                 self.depth(u32::from(around) + 1, site);
@@ -292,7 +306,7 @@ impl<'a> Layout<'a> {
                 let inside = self.site(SiteStep::Entry(site), *value);
                 self.blocks(*value, site, inside, around, true);
             }
-            Kind::Union(branches) => self.union(branches, site, around),
+            Kind::Union(branches) => self.union(id, branches, site, around),
         }
     }
 
@@ -395,17 +409,25 @@ impl<'a> Layout<'a> {
         }
     }
 
-    fn union(&mut self, branches: &[NodeId], site: SiteId, around: u16) {
+    fn union(&mut self, id: NodeId, branches: &[NodeId], site: SiteId, around: u16) {
         let is_null = |id: &NodeId| matches!(self.schema.node(*id).kind, Kind::Null);
+        let refused = self.refusals(id);
         if let [first, second] = branches
             && is_null(first) != is_null(second)
+            && refused.is_none()
         {
             let (null, other) = if is_null(first) { (0, *second) } else { (2, *first) };
             return self.optional(null, other, site, around);
         }
         let first = count(self.branches.len());
         self.branches.extend(branches.iter().map(|_| 0));
-        self.emit(Op::Union { first, count: count(branches.len()) }, site);
+        let count_of = count(branches.len());
+        let op = refused.map_or(Op::Union { first, count: count_of }, |refused| Op::NarrowUnion {
+            first,
+            count: count_of,
+            refused,
+        });
+        self.emit(op, site);
         let mut ends = Vec::new();
         let checked = self.checked;
         for (at, branch) in branches.iter().enumerate() {
@@ -439,7 +461,9 @@ impl<'a> Layout<'a> {
             (Kind::Long, _) => Op::OptionalLong { null },
             (Kind::Bytes, _) => Op::OptionalBytes { null },
             (Kind::String, _) => Op::OptionalString { null },
-            (Kind::Enum(symbols), _) => Op::OptionalEnum { null, symbols: count(symbols.symbols.len()) },
+            (Kind::Enum(symbols), _) if !self.refused.contains_key(&other) => {
+                Op::OptionalEnum { null, symbols: count(symbols.symbols.len()) }
+            }
             (Kind::Float | Kind::Double | Kind::Fixed(_), Some(width)) => Op::OptionalSkip { null, width },
             (Kind::Record(_), _) if self.shapes.get(other).procedure => {
                 self.wanted.push(other);
@@ -461,6 +485,13 @@ impl<'a> Layout<'a> {
         self.checked = checked;
         let end = self.mark();
         self.patch(at, Op::Optional { null, end });
+    }
+
+    /// Where the indexes stand that are refused of an enum or a union, if any are.
+    fn refusals(&mut self, id: NodeId) -> Option<u32> {
+        let refusals = self.refused.get(&id)?;
+        self.refusals.push(refusals.clone());
+        Some(count(self.refusals.len() - 1))
     }
 
     fn call(&mut self, id: NodeId, site: SiteId, around: u16) {
@@ -541,6 +572,7 @@ impl<'a> Layout<'a> {
         Program {
             ops: self.ops.into(),
             branches: self.branches.into(),
+            refusals: self.refusals.into(),
             op_sites: self.op_sites.into(),
             sites: self.sites.into(),
             merged: self.merged,

@@ -80,6 +80,13 @@ impl Validator {
         let index =
             || read_int(scalar, 0, false).map_or_else(|_| "index".into(), |(index, _)| format!("index {index}"));
         let number = || read_long(scalar, 0, false).map_or_else(|_| String::new(), |(number, _)| format!(" {number}"));
+        let refusal = || match op {
+            Some(Op::NarrowEnum { refused, .. } | Op::NarrowUnion { refused, .. }) => {
+                let (index, _) = read_int(scalar, 0, false).ok()?;
+                self.program.refusal(*refused, u32::try_from(index).ok()?)
+            }
+            _ => None,
+        };
         match fault {
             Fault::Truncated => match op {
                 Some(Op::Block { .. }) => format!("the input ends before the end of the {type_name}'s blocks"),
@@ -93,15 +100,20 @@ impl Validator {
             Fault::LengthNegative => format!("the length{} of the {type_name} is negative", number()),
             Fault::Utf8Invalid => format!("the {type_name} is not well-formed UTF-8"),
             Fault::EnumOutOfRange => match op {
-                Some(Op::Enum(symbols) | Op::OptionalEnum { symbols, .. }) => {
+                Some(Op::Enum(symbols) | Op::OptionalEnum { symbols, .. } | Op::NarrowEnum { symbols, .. }) => {
                     format!("enum {}, \"{type_name}\" has {symbols} symbols", index())
                 }
                 _ => format!("enum {}, \"{type_name}\" has no such symbol", index()),
             },
             Fault::UnionOutOfRange => {
-                let count = if let Some(Op::Union { count, .. }) = op { *count } else { 2 };
+                let count = match op {
+                    Some(Op::Union { count, .. } | Op::NarrowUnion { count, .. }) => *count,
+                    _ => 2,
+                };
                 format!("union {}, the union has {count} branches", index())
             }
+            Fault::EnumUnresolved => format!("enum {}: {}", index(), refusal().unwrap_or("the reader lacks it")),
+            Fault::UnionUnresolved => format!("union {}: {}", index(), refusal().unwrap_or("the reader lacks it")),
             Fault::BlockCountInvalid => "a block count that has no absolute value".into(),
             Fault::BlockSizeMismatch => "the block's size in bytes is not what its items take".into(),
             Fault::DepthExceeded => {

@@ -277,6 +277,8 @@ impl Machine {
                 | Op::Depth { .. }
                 | Op::Open { .. }
                 | Op::Block { .. }
+                | Op::NarrowEnum { .. }
+                | Op::NarrowUnion { .. }
                 | Op::LongRun
                 | Op::IntRun
                 | Op::BooleanRun
@@ -355,6 +357,28 @@ impl Machine {
                 let (index, end) = read_int(input, start, strict).map_err(stopped(start))?;
                 let branch = u32::try_from(index).ok().filter(|index| *index < count);
                 match branch.and_then(|index| program.branches.get((first + index) as usize)) {
+                    Some(branch) => next = *branch,
+                    None => return Err(Halt::Fault(Fault::UnionOutOfRange, start)),
+                }
+                end
+            }
+            Op::NarrowEnum { symbols, refused } => {
+                let (index, end) = read_int(input, start, strict).map_err(stopped(start))?;
+                match u32::try_from(index).ok().filter(|index| *index < symbols) {
+                    None => return Err(Halt::Fault(Fault::EnumOutOfRange, start)),
+                    Some(index) if program.refusal(refused, index).is_some() => {
+                        return Err(Halt::Fault(Fault::EnumUnresolved, start));
+                    }
+                    Some(_) => end,
+                }
+            }
+            Op::NarrowUnion { first, count, refused } => {
+                let (index, end) = read_int(input, start, strict).map_err(stopped(start))?;
+                let index = u32::try_from(index).ok().filter(|index| *index < count);
+                if index.is_some_and(|index| program.refusal(refused, index).is_some()) {
+                    return Err(Halt::Fault(Fault::UnionUnresolved, start));
+                }
+                match index.and_then(|index| program.branches.get((first + index) as usize)) {
                     Some(branch) => next = *branch,
                     None => return Err(Halt::Fault(Fault::UnionOutOfRange, start)),
                 }

@@ -19,6 +19,7 @@ mod program;
 mod properties;
 #[cfg(test)]
 mod reference;
+mod resolve;
 pub mod schema;
 mod text;
 mod trace;
@@ -32,6 +33,7 @@ pub use json_encoding::{Datum, JsonEncoding, NotShown};
 pub use limits::Limits;
 pub use parse::{SchemaError, SchemaErrors, SchemaFile};
 pub use program::Program;
+pub use resolve::{Incompatibilities, Incompatibility, Resolution};
 pub use schema::Schema;
 pub use trace::{FieldRead, Trace};
 pub use validator::{Step, Validator};

@@ -2,6 +2,7 @@
 
 use super::limits::Limits;
 use super::logical::Nines;
+use super::resolve::Refusals;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ pub struct Program {
     pub(super) ops: Box<[Op]>,
     /// Where the branches of each [`Op::Union`] begin, one union after the other.
     pub(super) branches: Box<[Pc]>,
+    /// For each [`Op::NarrowEnum`] and [`Op::NarrowUnion`] the indexes that a reader does not take.
+    pub(super) refusals: Box<[Refusals]>,
     /// For each operation the place in the schema it stands for.
     pub(super) op_sites: Box<[SiteId]>,
     pub(super) sites: Arc<[Site]>,
@@ -85,6 +88,17 @@ pub(super) enum Op {
     Union {
         first: u32,
         count: u32,
+    },
+    /// An enum some of whose symbols a reader does not take.
+    NarrowEnum {
+        symbols: u32,
+        refused: u32,
+    },
+    /// A union some of whose branches a reader does not take.
+    NarrowUnion {
+        first: u32,
+        count: u32,
+        refused: u32,
     },
     Jump(Pc),
     /// A record laid out here opens, or several inside each other.
@@ -202,6 +216,13 @@ impl Program {
 
     pub(super) fn site_of(&self, pc: Pc) -> SiteId {
         self.op_sites.get(pc as usize).copied().unwrap_or(SiteId(0))
+    }
+
+    /// Why a reader does not take an index, where it does not.
+    pub(super) fn refusal(&self, refused: u32, index: u32) -> Option<&str> {
+        let refusals = self.refusals.get(refused as usize)?;
+        let at = refusals.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+        refusals.get(at).map(|(_, why)| &**why)
     }
 
     pub(super) fn site(&self, id: SiteId) -> Option<&Site> {

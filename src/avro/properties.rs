@@ -8,7 +8,7 @@
 
 use super::reference::{self, Refusal};
 use super::schema::{Kind, Logical, NodeId};
-use super::{Fault, Limits, Program, Schema, Step, Validator, Violation};
+use super::{Fault, Limits, Program, Resolution, Schema, Step, Validator, Violation};
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
@@ -41,6 +41,13 @@ proptest! {
         let reader = GenericDatumReader::builder(&theirs).build().unwrap();
         prop_assert_eq!(reader.read_value(&mut &*bytes).unwrap(), value, "{:02x?}", bytes);
         subject.check_valid(&bytes, &cuts)?;
+    }
+
+    #[test]
+    fn a_schema_takes_all_that_is_written_with_it(schema in tape(100)) {
+        let subject = Subject::of(&schema);
+        let resolution = Resolution::of(&subject.schema, &subject.schema).map_err(|never| TestCaseError::fail(never.to_string()))?;
+        prop_assert!(Arc::ptr_eq(&resolution.program(&subject.program), &subject.program), "{}", subject.text);
     }
 
     #[test]

@@ -43,6 +43,10 @@ pub enum Fault {
     EnumOutOfRange,
     /// No branch has this index.
     UnionOutOfRange,
+    /// A symbol that the reader does not know.
+    EnumUnresolved,
+    /// A branch that the reader cannot take.
+    UnionUnresolved,
     /// A block count that has no absolute value.
     BlockCountInvalid,
     /// A block whose byte size is not what its items take.
@@ -65,7 +69,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, in the order of the documentation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Truncated,
         Self::TrailingBytes,
         Self::VarintOverflow,
@@ -76,6 +80,8 @@ impl Fault {
         Self::Utf8Invalid,
         Self::EnumOutOfRange,
         Self::UnionOutOfRange,
+        Self::EnumUnresolved,
+        Self::UnionUnresolved,
         Self::BlockCountInvalid,
         Self::BlockSizeMismatch,
         Self::DepthExceeded,
@@ -101,6 +107,8 @@ impl Fault {
             Self::Utf8Invalid => "utf8_invalid",
             Self::EnumOutOfRange => "enum_out_of_range",
             Self::UnionOutOfRange => "union_out_of_range",
+            Self::EnumUnresolved => "enum_unresolved",
+            Self::UnionUnresolved => "union_unresolved",
             Self::BlockCountInvalid => "block_count_invalid",
             Self::BlockSizeMismatch => "block_size_mismatch",
             Self::DepthExceeded => "depth_exceeded",
