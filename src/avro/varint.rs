@@ -174,6 +174,18 @@ pub(super) fn skip_run<const LENGTH: u32>(input: &[u8], at: usize, count: u64) -
         // The last number of the block may go on behind it: the next step begins at its start.
         end += 64 - ends.leading_zeros() as usize;
     }
+    // Then 8 bytes a step, in which a long is never too long to be certain.
+    while let Some(word) = input.get(end..).and_then(|rest| rest.first_chunk::<8>()) {
+        let more = u64::from_le_bytes(*word) & HIGH;
+        let is_long = LENGTH < 8 && (1..LENGTH).fold(more, |long, at| long & more << (8 * at)) != 0;
+        let ends = !more & HIGH;
+        let numbers = (ends >> 7).wrapping_mul(0x0101_0101_0101_0101) >> 56;
+        if is_long || ends == 0 || done + numbers > count {
+            break;
+        }
+        done += numbers;
+        end += 8 - ends.leading_zeros() as usize / 8;
+    }
     (end, done)
 }
 
