@@ -541,6 +541,27 @@ impl Machine {
         Err(Halt::Short(taken))
     }
 
+    /// Takes a piece of a cut payload that goes on behind it, if nothing can be wrong with it.
+    #[inline]
+    pub(super) fn resume_quickly(&mut self, bytes: &[u8]) -> bool {
+        let here = bytes.len() as u64;
+        match &mut self.payload {
+            Payload::Skip(left) if here < *left => *left -= here,
+            Payload::Text(left, text) if here < *left && here <= 8 && text.is_whole() && bytes.is_ascii() => {
+                *left -= here
+            }
+            Payload::Text(left, text) if here < *left => {
+                let mut behind = *text;
+                if !behind.push(bytes) {
+                    return false;
+                }
+                (*text, *left) = (behind, *left - here);
+            }
+            Payload::None | Payload::Skip(_) | Payload::Text(..) | Payload::Decimal(..) => return false,
+        }
+        true
+    }
+
     /// So many bytes of any value from `start` on. Should they be cut, the program goes on at `next` behind them.
     #[inline]
     fn skip(&mut self, piece: &Piece<'_>, pc: Pc, next: Pc, start: usize, length: u64) -> Result<usize, Halt> {

@@ -69,6 +69,17 @@ fn is_short_ascii(text: &[u8]) -> bool {
 /// The high bits of eight bytes.
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
+/// Where the character begins that the end of a piece cuts; its end, where it cuts none.
+fn last_whole(piece: &[u8]) -> usize {
+    let places = (0..piece.len()).rev().take(3);
+    match places.zip(piece.iter().rev()).find(|(_, byte)| **byte >= 0xc0) {
+        Some((at, 0xc0..0xe0)) if piece.len() - at < 2 => at,
+        Some((at, 0xe0..0xf0)) if piece.len() - at < 3 => at,
+        Some((at, 0xf0..)) if piece.len() - at < 4 => at,
+        _ => piece.len(),
+    }
+}
+
 /// Text that comes in pieces. Keeps at most the first three bytes of a character that a cut left unfinished.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct CutText {
@@ -93,16 +104,15 @@ impl CutText {
                 Err(_) => {}
             }
         }
-        let Err(error) = simdutf8::compat::from_utf8(piece) else { return true };
-        let rest = piece.get(error.valid_up_to()..).unwrap_or_default();
-        if error.error_len().is_some() || rest.len() >= self.unfinished.len() {
+        let (whole, rest) = piece.split_at(last_whole(piece));
+        if !is_utf8(whole) {
             return false;
         }
         for (place, byte) in self.unfinished.iter_mut().zip(rest) {
             *place = *byte;
             self.length += 1;
         }
-        true
+        rest.is_empty() || std::str::from_utf8(rest).is_err_and(|error| error.error_len().is_none())
     }
 
     /// Whether the text may end here.

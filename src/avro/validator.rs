@@ -115,6 +115,12 @@ impl Validator {
                 }
                 Err(end) => at = end,
             }
+        } else if matches!(self.outcome, Outcome::Open)
+            && bytes.len() as u64 <= self.limits.bytes_max - self.received
+            && self.machine.resume_quickly(bytes)
+        {
+            self.received += bytes.len() as u64;
+            return Ok(Step::NeedMore);
         }
         self.go_on(bytes, at)
     }
@@ -167,6 +173,7 @@ impl Validator {
     }
 
     /// Begins a new datum, of this program, within the same limits.
+    #[inline]
     pub fn reset(&mut self, program: &Arc<Program>) {
         if !Arc::ptr_eq(&self.program, program) {
             self.program = program.clone();
