@@ -86,6 +86,17 @@ pub(super) enum Halt {
     Earlier(Fault, u64),
 }
 
+/// What an operation leaves behind it; where it cannot be taken, the loop ends. Without an option that is looked at once
+/// more at the end of the round.
+macro_rules! or_break {
+    ($behind:expr) => {
+        match $behind {
+            Some(behind) => behind,
+            None => break,
+        }
+    };
+}
+
 impl Machine {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
@@ -160,29 +171,33 @@ impl Machine {
         let mut pc = pc as usize;
         while let Some(op) = program.ops.get(pc) {
             // What is left behind the operation, if it can be taken; one that goes on elsewhere does so at once.
-            let behind = match *op {
-                Op::String => skip_short_ascii(rest),
-                Op::Long => skip_short_long::<STRICT>(rest),
-                Op::Int => skip_short_int::<STRICT>(rest),
-                Op::Skip(width) => skip_width(rest, width),
-                Op::Enum(symbols) => skip_symbol(rest, symbols),
-                Op::Boolean => skip_boolean(rest),
-                Op::Bytes => skip_short_bytes(rest),
-                Op::OptionalBytes { null } => optional(rest, null, skip_short_bytes),
-                Op::OptionalString { null } => optional(rest, null, skip_short_ascii),
-                Op::OptionalLong { null } => optional(rest, null, skip_short_long::<STRICT>),
-                Op::OptionalInt { null } => optional(rest, null, skip_short_int::<STRICT>),
-                Op::OptionalSkip { null, width } => optional(rest, null, |rest| skip_width(rest, width.into())),
-                Op::OptionalEnum { null, symbols } => optional(rest, null, |rest| skip_symbol(rest, symbols)),
-                Op::OptionalBoolean { null } => optional(rest, null, skip_boolean),
+            rest = match *op {
+                Op::String => or_break!(skip_short_ascii(rest)),
+                Op::Long => or_break!(skip_short_long::<STRICT>(rest)),
+                Op::Int => or_break!(skip_short_int::<STRICT>(rest)),
+                Op::Skip(width) => or_break!(skip_width(rest, width)),
+                Op::Enum(symbols) => or_break!(skip_symbol(rest, symbols)),
+                Op::Boolean => or_break!(skip_boolean(rest)),
+                Op::Bytes => or_break!(skip_short_bytes(rest)),
+                Op::OptionalBytes { null } => or_break!(optional(rest, null, skip_short_bytes)),
+                Op::OptionalString { null } => or_break!(optional(rest, null, skip_short_ascii)),
+                Op::OptionalLong { null } => or_break!(optional(rest, null, skip_short_long::<STRICT>)),
+                Op::OptionalInt { null } => or_break!(optional(rest, null, skip_short_int::<STRICT>)),
+                Op::OptionalSkip { null, width } => {
+                    or_break!(optional(rest, null, |rest| skip_width(rest, width.into())))
+                }
+                Op::OptionalEnum { null, symbols } => {
+                    or_break!(optional(rest, null, |rest| skip_symbol(rest, symbols)))
+                }
+                Op::OptionalBoolean { null } => or_break!(optional(rest, null, skip_boolean)),
                 Op::OptionalCall { null, target, levels } => match rest.split_first() {
-                    Some((index, rest)) if *index == null => Some(rest),
+                    Some((index, rest)) if *index == null => rest,
                     Some((index, behind)) if *index == null ^ 2 && self.call_quickly(pc as Pc, levels) => {
                         rest = behind;
                         pc = target as usize;
                         continue;
                     }
-                    _ => None,
+                    _ => break,
                 },
                 Op::Optional { null, end } => match rest.split_first() {
                     Some((index, behind)) if *index == null => {
@@ -190,8 +205,8 @@ impl Machine {
                         pc = end as usize;
                         continue;
                     }
-                    Some((index, rest)) if *index == null ^ 2 => Some(rest),
-                    _ => None,
+                    Some((index, rest)) if *index == null ^ 2 => rest,
+                    _ => break,
                 },
                 Op::Call { target, levels } if self.call_quickly(pc as Pc, levels) => {
                     pc = target as usize;
@@ -203,20 +218,20 @@ impl Machine {
                         pc = call.pc as usize + 1;
                         continue;
                     }
-                    None => None,
+                    None => break,
                 },
                 Op::Jump(to) => {
                     pc = to as usize;
                     continue;
                 }
-                Op::Depth { levels } if levels <= self.room => Some(rest),
+                Op::Depth { levels } if levels <= self.room => rest,
                 Op::Next { body } => {
                     self.block.left -= 1;
                     if self.block.left > 0 {
                         pc = body as usize;
                         continue;
                     }
-                    Some(rest)
+                    rest
                 }
                 Op::Open { block, levels } if u32::from(levels) <= self.room => match rest {
                     // Empty, so it need not open.
@@ -230,19 +245,19 @@ impl Machine {
                         pc = block as usize;
                         continue;
                     }
-                    _ => None,
+                    _ => break,
                 },
                 Op::Block { body, items } if !self.block.sized => match rest.split_first() {
                     Some((0, behind)) => {
                         self.close();
-                        Some(behind)
+                        behind
                     }
                     Some((count, behind)) if count & 0x81 == 0 && self.begin_quickly(count >> 1, items) => {
                         rest = behind;
                         pc = body as usize;
                         continue;
                     }
-                    _ => None,
+                    _ => break,
                 },
                 Op::Union { first, count } => match rest.split_first() {
                     Some((index, behind)) if index & 0x81 == 0 && u32::from(index >> 1) < count => {
@@ -253,15 +268,13 @@ impl Machine {
                         pc = *branch as usize;
                         continue;
                     }
-                    _ => None,
+                    _ => break,
                 },
                 Op::SkipRun(width) => {
                     // Items are counted from bytes only when they are all here.
                     let width = self.block.left.saturating_mul(width.into());
-                    let behind = skip_width(rest, width);
-                    if behind.is_some() {
-                        self.block.left = 0;
-                    }
+                    let behind = or_break!(skip_width(rest, width));
+                    self.block.left = 0;
                     behind
                 }
                 Op::StringRun { next } => {
@@ -286,10 +299,8 @@ impl Machine {
                 | Op::FixedDecimal { .. }
                 | Op::Uuid
                 | Op::TimeMillis
-                | Op::TimeMicros => None,
+                | Op::TimeMicros => break,
             };
-            let Some(behind) = behind else { break };
-            rest = behind;
             pc += 1;
         }
         (pc as Pc, rest.len())
