@@ -56,14 +56,15 @@ fn main() -> ExitCode {
     // `cargo bench --bench verdict -- tree` measures the workloads whose name has "tree" in it.
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let workloads: Vec<_> = workloads::all().into_iter().filter(|workload| workload.name.contains(&filter)).collect();
+    // First, as in a process that has just begun.
+    let compile_ms = compile_ms();
     let rows: Vec<_> = workloads.iter().map(|workload| (workload, measure(workload))).collect();
     print_verdicts(&rows);
     print_chunks(&rows);
     if !filter.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!("\nparsing and compiling a schema of 1,000 fields: {:.2} ms", compile_ms());
-    print_reach(&rows);
+    print_reach(&rows, compile_ms);
     let records = geometric_mean(records(&rows).map(|(_, row)| row.of(SERDE, OURS)));
     if records >= PROMISED_RATIO && rows.iter().all(|(_, row)| row.of(SERDE, OURS) >= 1.0) {
         return ExitCode::SUCCESS;
@@ -248,7 +249,7 @@ fn chunked_mean(rows: &Rows<'_>, (at, size): (usize, usize)) -> f64 {
 }
 
 /// What we would like to reach, and how far we are.
-fn print_reach(rows: &Rows<'_>) {
+fn print_reach(rows: &Rows<'_>, compile_ms: f64) {
     let named = |name: &str| rows.iter().find(|(workload, _)| workload.name == name).map(|(_, row)| row);
     let to_floor = |name, floor| named(name).map_or(f64::NAN, |row| row.of(OURS, floor));
     let by_hand = geometric_mean(records(rows).map(|(_, row)| row.of(OURS, BY_HAND)));
@@ -275,7 +276,7 @@ fn print_reach(rows: &Rows<'_>) {
     most("1,460-byte chunks, to whole", chunked_mean(rows, CHUNKED[1]), 1.15);
     let one_byte = geometric_mean(rows.iter().map(|(_, row)| row.of(CHUNKED[2].0, APACHE)));
     most("one-byte chunks, to apache-avro whole", one_byte, 3.0);
-    most("compiling 1,000 fields, ms", compile_ms(), 5.0);
+    most("parsing and compiling 1,000 fields, ms", compile_ms, 5.0);
 }
 
 fn print_figure(what: &str, value: f64, bound: &str, of: f64, is_met: bool) {
