@@ -32,7 +32,7 @@ impl<'a> Listing<'a> {
             if let Op::Call { target, .. } | Op::OptionalCall { target, .. } = op {
                 procedures.insert(*target);
             }
-            if let Op::Union { first, count } = op {
+            if let Op::Union { first, count } | Op::NarrowUnion { first, count, .. } = op {
                 let end = end_of_union(program, *first, *count);
                 for (branch, index) in (*first..*first + *count).zip(0_u32..) {
                     // A last branch without bytes has no line of its own.
@@ -74,7 +74,7 @@ impl<'a> Listing<'a> {
         let words = self.words(pc, op);
         if let Op::Open { block: end, .. } | Op::Optional { end, .. } = op {
             self.ends.push(end);
-        } else if let Op::Union { first, count } = op {
+        } else if let Op::Union { first, count } | Op::NarrowUnion { first, count, .. } = op {
             self.ends.extend(end_of_union(self.program, first, count));
         }
         let is_merged = self.program.merged.contains_key(&pc);
@@ -109,6 +109,12 @@ impl<'a> Listing<'a> {
             Op::OptionalEnum { null, symbols } => present(null, &format!("an enum's index below {symbols}")),
             Op::OptionalCall { null, target, .. } => {
                 present(null, &format!("a record: call {target}, then go on here"))
+            }
+            Op::NarrowEnum { symbols, .. } => {
+                format!("enum: an index below {symbols}, of a symbol that the reader takes")
+            }
+            Op::NarrowUnion { first, count, .. } => {
+                format!("{}; of a branch that the reader takes", self.words(pc, Op::Union { first, count }))
             }
             Op::Union { first, count } => {
                 let starts = (first..first + count).map(|at| self.program.branches.get(at as usize).copied());
