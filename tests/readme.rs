@@ -148,7 +148,7 @@ fn what_it_names_is_there() {
         }
     }
     let files = ["src/", "tests/", "deploy/", "benches/", ".ci/"];
-    for path in readme.split(|c: char| c.is_whitespace() || "`()[],;".contains(c)) {
+    for path in readme.split(|c: char| c.is_whitespace() || "`()[],;#".contains(c)) {
         if files.iter().any(|directory| path.starts_with(directory)) {
             assert!(root().join(path.trim_end_matches(['.', ':'])).exists(), "nothing at {path}");
         }
