@@ -19,9 +19,10 @@ pub(crate) struct Hold {
     fresh_bytes: u64,
 }
 
-/// A piece of our own: an eighth of what is held already, so that little of it stays empty.
+/// Pieces of our own: so small that little of one stays empty, and that they fit the holes that the buffers of TLS and
+/// HTTP leave in the allocator's memory. With what the allocator writes before it, one takes half a page.
+const PIECE: usize = (2 << 10) - 16;
 const PIECE_MIN: usize = 1 << 10;
-const PIECE_MAX: usize = 64 << 10;
 
 impl Hold {
     /// Adds a frame as it came.
@@ -58,8 +59,8 @@ impl Hold {
     }
 
     fn begin_piece(&mut self, wanted: usize) {
-        let eighth = usize::try_from(self.own_bytes / 8).unwrap_or(PIECE_MAX);
-        let piece = BytesMut::with_capacity(eighth.max(wanted).clamp(PIECE_MIN, PIECE_MAX));
+        let size = if self.own_bytes == 0 { wanted.clamp(PIECE_MIN, PIECE) } else { PIECE };
+        let piece = BytesMut::with_capacity(size);
         let full = std::mem::replace(&mut self.last, piece);
         if !full.is_empty() {
             self.full.push_back(full.freeze());
