@@ -168,7 +168,7 @@ pub enum ProcessMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Bytes of bodies that wait for their verdict, all together: 64 MiB.
+    /// Bytes of bodies that wait for their verdict, all together, and of what they are read through: 64 MiB.
     pub held_bytes: u64,
     /// Bytes a second that a judged body brings at least while its caller is waited for: 1 KiB.
     pub body_rate: u64,

@@ -38,6 +38,8 @@ pub(crate) struct Gate<B> {
     gone: u64,
     /// How many bytes its judge holds beside it.
     judging_bytes: u64,
+    /// How many bytes it is charged for the buffers that it is read through.
+    reading_bytes: u64,
     /// The judge has let some of it go on, or has condemned it, or there is none.
     decided: bool,
     ended: bool,
@@ -128,6 +130,7 @@ where
             releasable: 0,
             gone: 0,
             judging_bytes: 0,
+            reading_bytes: 0,
             decided: false,
             ended: false,
             budget,
@@ -222,8 +225,12 @@ where
         if let Some(pace) = &mut self.pace {
             pace.rest();
         }
-        let grown = ready!(self.budget.poll_grow(self.held.fresh_bytes(), cx));
+        let whole = self.held.bytes();
+        let before = whole - self.held.fresh_bytes() + self.reading_bytes;
+        let wanted = whole + self.budget.reading(whole);
+        let grown = ready!(self.budget.poll_grow(wanted.saturating_sub(before), cx));
         grown.map_err(|NoRoom| Stopped::Overload)?;
+        self.reading_bytes = wanted.max(before) - whole;
         self.held.settle();
         Poll::Ready(Ok(()))
     }
@@ -244,6 +251,7 @@ where
             return Ok(());
         }
         self.ended = true;
+        self.budget.shrink(std::mem::take(&mut self.reading_bytes));
         // A short coded body is decoded at its end.
         let begin = matches!(self.judge, Some(Judge::Coded(_))).then(Instant::now);
         let verdict = self.judge(Judge::finish);

@@ -1,8 +1,10 @@
 //! How many bytes of bodies the process holds back, and how many it may.
 //!
 //! A body that finds no room waits for it, in the order in which they came, whichever worker it is with, and not for
-//! long. While it waits nothing more of it is read, so that its sender has to wait too. What has been read of it by then,
-//! in the buffers of TLS and HTTP, is in nobody's account: so only so many may wait at once.
+//! long. While it waits nothing more of it is read, so that its sender has to wait too.
+//!
+//! A body that is more than small is charged for what it is read through, too: the buffers of TLS and HTTP, which take
+//! more than the body itself where many come slowly.
 
 use std::fmt;
 use std::future::Future;
@@ -26,8 +28,15 @@ pub(crate) struct HeldBytes {
 /// A place among those who wait; given back when it is dropped.
 struct Place(Arc<HeldLedger>);
 
-/// Bodies that wait at once: each has up to two records of TLS and three buffers of HTTP on its way.
+/// Bodies that wait at once: what has been read of those that are new is in nobody's account.
 const WAITING_MAX: usize = 256;
+
+/// What a connection takes to read a body, more than at rest: a record of TLS that has come in part, one that has been
+/// deciphered, HTTP's buffer, and the holes that they leave in the allocator's memory as they come and go; and a part of
+/// what those take who wait or have been refused and are read on. Measured with a thousand at once, see
+/// `tests/process.rs`. A body up to a size needs none of it.
+const READING_BYTES: u64 = 80 << 10;
+const SMALL_BYTES: u64 = 4 << 10;
 
 /// The account of the whole process.
 #[derive(Debug)]
@@ -87,6 +96,14 @@ impl HeldBytes {
     #[must_use]
     pub(crate) fn of(ledger: &Arc<HeldLedger>) -> Self {
         Self { ledger: ledger.clone(), share: 0, waiting: None }
+    }
+
+    /// What a body of so many bytes is charged for the buffers that it is read through: no more than leaves room for
+    /// itself.
+    #[must_use]
+    pub(crate) fn reading(&self, body: u64) -> u64 {
+        let reading = if body > SMALL_BYTES { READING_BYTES } else { 0 };
+        reading.min(self.ledger.most.saturating_sub(body))
     }
 
     /// Whether it waits for room.
@@ -216,6 +233,23 @@ mod tests {
         assert_eq!(ledger.held(), 10);
         drop((large, small));
         assert_eq!(ledger.held(), 3);
+    }
+
+    #[test]
+    fn a_body_that_is_not_small_is_charged_for_its_buffers_as_far_as_there_is_room() {
+        let most = 1 << 20;
+        let held = HeldBytes::of(&HeldLedger::new(most, SECOND));
+        for (body, reading) in [
+            (0, 0),
+            (SMALL_BYTES, 0),
+            (SMALL_BYTES + 1, READING_BYTES),
+            (most - READING_BYTES, READING_BYTES),
+            (most - 1, 1),
+            (most, 0),
+            (most + 1, 0),
+        ] {
+            assert_eq!(held.reading(body), reading, "{body}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -203,8 +203,14 @@ impl Metrics {
                 "Attempts to replace our own certificate.",
                 &["result"],
             ),
-            held_bytes: gauge("avrogate_held_bytes", "Bytes of bodies that wait for their verdict."),
-            held_bytes_max: gauge("avrogate_held_bytes_max", "Bytes of bodies that may wait for their verdict."),
+            held_bytes: gauge(
+                "avrogate_held_bytes",
+                "Bytes of bodies that wait for their verdict, and of what they are read through.",
+            ),
+            held_bytes_max: gauge(
+                "avrogate_held_bytes_max",
+                "Bytes of bodies that may wait for their verdict, and of what they are read through.",
+            ),
             snapshot_generation: gauge(
                 "avrogate_snapshot_generation",
                 "The generation of policy and schemas that decides on new requests.",

@@ -154,7 +154,7 @@ struct AdminEntry {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct LimitsEntry {
-    /// Bytes of bodies that wait for their verdict, all together: 64MiB.
+    /// Bytes of bodies that wait for their verdict, all together, and of what they are read through: 64MiB.
     #[serde(default)]
     held_bytes: Option<ByteSize>,
     /// Bytes a second that a judged body brings at least while its caller is waited for: 1KiB.
