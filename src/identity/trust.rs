@@ -357,6 +357,22 @@ mod tests {
         assert_eq!(bundles.verify(&[b"junk".to_vec().into()], Role::Client, now), Err(ChainFault::Malformed));
     }
 
+    /// The files are made with openssl, since rcgen signs with nothing weak; each says its issuer's key and digest.
+    #[test]
+    fn a_weak_signature_is_refused() {
+        let check = |pem: &str, wanted: Result<(), ChainFault>| {
+            let chain: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().unwrap();
+            let (_, issuer) = pem.split_once("-----END CERTIFICATE-----").unwrap();
+            let bundles = TrustBundles::from_pem(&[(cluster_local(), issuer)], &[]).unwrap();
+            let now = Leaf::parse(&chain[0]).unwrap().not_before + Duration::from_secs(60);
+            assert_eq!(bundles.verify(&chain[..1], Role::Client, now), wanted, "{pem}");
+        };
+        check(include_str!("../../tests/cases/certificates/rsa-2048-sha256.pem"), Ok(()));
+        let weak = Err(ChainFault::SignatureInvalid);
+        check(include_str!("../../tests/cases/certificates/rsa-1024-sha256.pem"), weak);
+        check(include_str!("../../tests/cases/certificates/rsa-2048-sha1.pem"), weak);
+    }
+
     #[test]
     fn a_bundle_holds_authorities_alone() {
         let ca = ca("cluster.local");
