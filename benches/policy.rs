@@ -3,6 +3,7 @@
 
 use avrogate::identity::{PeerId, TrustDomain};
 use avrogate::policy::{Policy, PolicyFile, RequestPath, Settings};
+use avrogate::wire::Programs;
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::fmt::Write;
 use std::hint::black_box;
@@ -62,7 +63,7 @@ fn policy(routes: usize, rules: usize) -> Policy {
     }
     let files = [PolicyFile { name: Arc::from("bench.yaml"), text }];
     let domains: [TrustDomain; 1] = ["td".parse().expect("a trust domain")];
-    let compiled = Policy::compile(&files, &domains, &Arc::default(), &Settings::default());
+    let compiled = Policy::compile(&files, &domains, &Arc::default(), &Settings::default(), &Programs::default());
     compiled.unwrap_or_else(|findings| panic!("{}", findings[0])).0
 }
 

@@ -45,7 +45,9 @@
 //!
 //! ```
 //! use avrogate::avro::{Program, Schema};
-//! use avrogate::wire::{CodingSet, Contract, ContractLimits, FramingSet, Inspector, OnInvalid, PublishedSchema, Schemas};
+//! use avrogate::wire::{
+//!     CodingSet, Contract, ContractLimits, FramingSet, Inspector, OnInvalid, PublishedSchema, Readings, Schemas,
+//! };
 //! use avrogate::Reason;
 //! use std::sync::Arc;
 //!
@@ -64,6 +66,7 @@
 //! let contract = Arc::new(Contract {
 //!     framings: FramingSet::new(&[avrogate::wire::Framing::Confluent]).unwrap(),
 //!     schemas: schemas.by_id(7).iter().copied().collect(),
+//!     readings: Readings::default(),
 //!     codings: CodingSet::default(),
 //!     limits: ContractLimits::default(),
 //!     on_invalid: OnInvalid::Reject,

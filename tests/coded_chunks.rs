@@ -8,7 +8,7 @@ use avrogate::avro::{Program, Schema};
 use avrogate::wire::schemas::Lifecycle;
 use avrogate::wire::{
     CodedInspector, Coding, CodingSet, Contract, ContractLimits, Framing, FramingSet, Inspector, OnInvalid,
-    PublishedSchema, Refused, Schemas,
+    PublishedSchema, Readings, Refused, Schemas,
 };
 use common::coded::encoded;
 use proptest::collection::vec;
@@ -36,6 +36,7 @@ static CONTRACT: LazyLock<(Arc<Contract>, Arc<Schemas>)> = LazyLock::new(|| {
     let contract = Contract {
         framings: FramingSet::new(&[Framing::Bare]).unwrap(),
         schemas: schemas.iter().map(|(index, _)| index).collect(),
+        readings: Readings::default(),
         codings: CodingSet::new(&Coding::ALL),
         limits: ContractLimits { body_bytes_max: BODY_BYTES_MAX, ratio_max: RATIO_MAX, ..ContractLimits::default() },
         on_invalid: OnInvalid::Reject,

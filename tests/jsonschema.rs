@@ -4,6 +4,7 @@
 
 use avrogate::control::config::Config;
 use avrogate::policy::{Policy, PolicyFile, Settings};
+use avrogate::wire::Programs;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -140,7 +141,7 @@ fn known(document: &Value, place: &str) -> BTreeSet<String> {
     let file = PolicyFile { name: "document".into(), text: odd.to_string() };
     let findings = match word(document) {
         "bootstrap" => Config::parse(&file.name, &file.text, Path::new("")).map(drop),
-        _ => Policy::compile(&[file], &[], &Arc::default(), &Settings::default()).map(drop),
+        _ => Policy::compile(&[file], &[], &Arc::default(), &Settings::default(), &Programs::default()).map(drop),
     };
     let findings = findings.unwrap_err();
     let unknown = findings.iter().find(|finding| finding.message.contains("unknownKey"));

@@ -527,3 +527,89 @@ fn explains_what_is_wrong_and_what_would_be_right() {
       This is the first inconsistency. Avro is read in order: what is wrong may begin before it.
     "#);
 }
+
+#[test]
+fn a_reader_refuses_what_it_cannot_read() {
+    let files = files();
+    let write = |name: &str, text: &str| fs::write(files.path().join(name), text).expect("a file");
+    // Its symbols are fewer, and what it adds has a default.
+    write(
+        "reader.avsc",
+        &ORDER.replace(r#""NEW", "PAID""#, r#""PAID""#).replace("\"id\"", "\"key\", \"aliases\": [\"id\"]"),
+    );
+    write("never.avsc", &ORDER.replace("\"sku\"", "\"code\"").replace("\"long\"", "\"int\""));
+    let paid = "02 02 02 61 02 00 00";
+    insta::assert_snapshot!(
+        validate(files.path(), &format!("--schema|order.avsc|--reader|reader.avsc|--hex|{paid}|good.avro"), b""),
+        @r#"
+    100
+    good.avro: invalid: lines[0].status: enum index 0: the reader's `com.shop.Status` has no such symbol and no default (enum_unresolved, byte 4)
+      The schema has it at order.avsc:5:9
+            5 |         {"name": "status", "type": {"type": "enum", "name": "Status", "symbols": ["NEW", "PAID"]}}]}}},
+              |         ^
+      The bytes about it:
+        00000000  02  04  02  61 [00] 04  62  63  02  00  02  04  68  69           ...a..bc....hi
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it, in what was read last:
+        id: long, byte 0
+        lines[0].sku: string, bytes 2 to 3
+    hex:1: valid (7 bytes)
+    "#
+    );
+    insta::assert_snapshot!(
+        validate(files.path(), "--schema|order.avsc|--reader|never.avsc|--format|json|good.avro", b""),
+        @r#"
+    100
+    {"input":"good.avro","verdict":"invalid","reason":"schema_incompatible","detail":"the contract's schema is com.shop.Order version 1, which never.avsc can never read: id: the writer has long, the reader int; lines[].code: the reader needs it and it has no default","framing":"Bare","schema":{"fingerprint":"f50fdc1447de6ab4"}}
+    "#
+    );
+    // The program tells which symbol, and what can never be read has none.
+    let explained = validate(files.path(), "--schema|order.avsc|--reader|reader.avsc|--explain-program", b"");
+    insta::assert_snapshot!(explained, @r"
+    0
+    Read from the top, as the datum is. A line is one step: its number, what it takes, and the field. `[]` is
+    every item, `{}` every entry. What has no bytes (null, an empty record) has no line.
+
+    com.shop.Order
+        0  a record opens: 1 level of maxDepth
+        1  long: a number of at most 64 bits                            id
+        2  array opens: to its first block at 6                         lines
+        3    string: a length and that many bytes of UTF-8              lines[].sku
+        4    enum: an index below 2, of a symbol that the reader takes  lines[].status
+        5    next item of the block at 3; behind its last, go on        lines[]
+        6  block: a count, its items at 3; count 0 ends                 lines
+        7  optional: index 0 is null, index 1 a string                  note
+        8  end of the datum
+    ");
+    insta::assert_snapshot!(validate(files.path(), "--schema|order.avsc|--reader|never.avsc|--explain-program", b""), @r"
+    100
+    Read from the top, as the datum is. A line is one step: its number, what it takes, and the field. `[]` is
+    every item, `{}` every entry. What has no bytes (null, an empty record) has no line.
+
+    com.shop.Order
+    The reader can never read it:
+    id: the writer has long, the reader int
+    lines[].code: the reader needs it and it has no default
+    ");
+    // Of a directory: a version, or a file; the other version of the subject cannot be read either.
+    let args = format!("--schemas|schemas|--reader|orders-value@2|--hex|00 00000009 {GOOD}|--hex|00 00000008 02");
+    insta::assert_snapshot!(validate(files.path(), &args, b""), @r"
+    100
+    hex:1: valid (19 bytes, orders-value@2)
+    hex:2: invalid: schema id 8 is orders-value version 1, which orders-value@2 can never read: the writer has long, the reader record `com.shop.Order` (schema_incompatible)
+    ");
+    insta::assert_snapshot!(validate(files.path(), &format!("--schemas|schemas|--reader|money.avsc|--reader|line.avsc|--hex|00 00000009 {BAD}"), b""), @r"
+    100
+    hex:1: invalid: schema id 9 is orders-value version 2, which line.avsc can never read: the writer has record `com.shop.Order`, the reader record `Line` without the alias `com.shop.Order` (schema_incompatible)
+    ");
+    for (reader, said) in [
+        (
+            "orders-value@3",
+            "error: --reader orders-value@3: the directory has no such version, and there is no such file",
+        ),
+        ("broken.avsc", "error[schema-invalid]: "),
+        ("line.avsc", "error[schema-invalid]: "),
+    ] {
+        let found = validate(files.path(), &format!("--schemas|schemas|--reader|{reader}|good.avro"), b"");
+        assert!(found.lines().nth(1).is_some_and(|line| line.starts_with(said)), "{found}");
+    }
+}

@@ -117,10 +117,28 @@ impl Resolution {
 impl Incompatibilities {
     /// Reasons that are kept.
     pub const LEN_MAX: usize = 100;
+    /// Bytes of a [summary](Self::summary) that are filled; one reason is told whatever its length.
+    const SUMMARY_BYTES: usize = 1 << 10;
 
     /// The reasons, in the order of the writer's fields.
     pub fn iter(&self) -> std::slice::Iter<'_, Incompatibility> {
         self.0.iter()
+    }
+
+    /// The first reasons in one line, and how many more there are.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut summary = String::new();
+        for (told, one) in self.iter().enumerate() {
+            let one = one.to_string();
+            if told > 0 && summary.len() + one.len() > Self::SUMMARY_BYTES {
+                summary.push_str(&format!("; and {} more", self.0.len() - told));
+                break;
+            }
+            summary.push_str(if told > 0 { "; " } else { "" });
+            summary.push_str(&one);
+        }
+        summary
     }
 }
 

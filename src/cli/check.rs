@@ -6,7 +6,7 @@ use crate::control::Snapshot;
 use crate::control::config::Config;
 use crate::finding::Finding;
 use crate::identity::Role;
-use crate::registry::Programs;
+use crate::wire::Programs;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -12,8 +12,8 @@ use crate::finding::Finding;
 use crate::identity::{PeerId, TrustDomain};
 use crate::policy::{Explanation, Policy, RequestPath, Settings};
 use crate::proxy::rehearsal::Rehearsal;
-use crate::registry::{self, Programs};
-use crate::wire::Schemas;
+use crate::registry;
+use crate::wire::{Programs, Schemas};
 use clap::Subcommand;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -111,18 +111,19 @@ fn run_explain(args: &ExplainArgs) -> ExitCode {
 impl Source {
     /// The policy and the schemas, as a sidecar would load them.
     fn load(&self) -> Result<Rehearsal, Vec<Finding>> {
+        let programs = Programs::default();
         let Some(path) = &self.policy else {
             let (config, _) = Config::load(&self.config).map_err(|findings| self.missing(findings))?;
-            let (policy, schemas, _) = Snapshot::decisions(&config, &Programs::default())?;
+            let (policy, schemas, _) = Snapshot::decisions(&config, &programs)?;
             return Ok(Rehearsal { policy, schemas, limits: config.limits });
         };
         let schemas = match &self.schemas {
-            Some(directory) => registry::load(directory, &Programs::default())?,
+            Some(directory) => registry::load(directory, &programs)?,
             None => Schemas::default(),
         };
         let schemas = Arc::new(schemas);
         let files = policy_files(path)?;
-        let (policy, _) = Policy::compile(&files, &self.trust_domain, &schemas, &Settings::default())?;
+        let (policy, _) = Policy::compile(&files, &self.trust_domain, &schemas, &Settings::default(), &programs)?;
         Ok(Rehearsal { policy, schemas, limits: Limits::default() })
     }
 
@@ -201,7 +202,7 @@ spec:
     #[test]
     fn an_ambiguous_path_is_explained_too() {
         let files = [crate::policy::PolicyFile { name: "p".into(), text: POLICY.to_owned() }];
-        let compiled = Policy::compile(&files, &[], &Arc::default(), &Settings::default());
+        let compiled = Policy::compile(&files, &[], &Arc::default(), &Settings::default(), &Programs::default());
         let policy = compiled.unwrap().0;
         insta::assert_snapshot!(explain(&policy, None, "GET", "/healthz/../admin?x"), @r"
         GET /healthz/../admin from a caller without identity

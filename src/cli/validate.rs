@@ -34,6 +34,7 @@ Examples:
   avrogate validate --schemas schemas --print order.bin
   avrogate validate --schemas schemas --subject orders-value@2 --hex - < lines
   avrogate validate --schema order.avsc --explain-program
+  avrogate validate --schemas schemas --reader orders-value@3 order.bin
 
 Exit status: 0 all valid, 100 some invalid, 1 something could not be read or shown, 2 usage."
 )]
@@ -48,6 +49,11 @@ pub(super) struct ValidateArgs {
     /// none is named and data are bare.
     #[arg(long, value_name = "SUBJECT[@VERSION]", conflicts_with = "schema")]
     subject: Option<String>,
+    /// Also refuses what a reader with this schema cannot read: a subject and version of the directory, or a file; given
+    /// several times, files that refer to each other, and the last holds the root. With --explain-program, why a schema
+    /// can never be read.
+    #[arg(long, value_name = "FILE|SUBJECT@VERSION")]
+    reader: Vec<String>,
     /// What stands before a datum. By default nothing with --schema or --subject, and with --schemas either prefix.
     #[arg(long, value_name = "FRAMING", value_enum)]
     framing: Option<FramingWord>,
@@ -158,8 +164,9 @@ fn validate(args: &ValidateArgs) -> ExitCode {
     };
     let mut out = BufWriter::new(io::stdout().lock());
     if args.explain_program {
-        return match judge.explain_program(&mut out).and_then(|()| out.flush()) {
+        return match judge.explain_program(&mut out).and_then(|explained| out.flush().map(|()| explained)) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failed(&error),
+            Ok(false) => ExitCode::from(FINDINGS),
             _ => ExitCode::SUCCESS,
         };
     }

@@ -4,7 +4,7 @@ use super::admin::ExplainQuery;
 use super::snapshot::Snapshot;
 use crate::identity::PeerId;
 use crate::policy::{BodyRule, RequestPath};
-use crate::wire::{Coding, Contract, Framing};
+use crate::wire::{Coding, Contract, Framing, PublishedSchema, Reading};
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
@@ -38,13 +38,22 @@ pub fn policy(now: &Snapshot) -> Value {
 
 fn contract(now: &Snapshot, contract: &Contract) -> Value {
     let framings = Framing::ALL.into_iter().filter(|framing| contract.framings.contains(*framing));
-    let schemas = contract.schemas.as_slice().iter().map(|index| {
-        let published = now.schemas.get(*index);
-        format!("{}@{}", published.subject, published.version)
+    let name = |index| {
+        let PublishedSchema { subject, version, .. } = now.schemas.get(index);
+        format!("{subject}@{version}")
+    };
+    let schemas = contract.schemas.as_slice().iter().map(|index| name(*index));
+    let readings = contract.readings.iter().map(|(writer, reader, reading)| {
+        let never = match reading {
+            Reading::Program(_) => None,
+            Reading::Never(why) => Some(why.summary()),
+        };
+        json!({ "schema": name(writer), "reader": **reader, "incompatible": never })
     });
     json!({
         "framing": framings.map(Framing::word).collect::<Vec<_>>(),
         "schemas": schemas.collect::<Vec<_>>(),
+        "readings": readings.collect::<Vec<_>>(),
         "contentCodings": contract.codings.iter().map(Coding::word).collect::<Vec<_>>(),
         "maxBodyBytes": contract.limits.body_bytes_max,
         "maxDepth": contract.limits.datum.depth_max,

@@ -5,8 +5,8 @@ use super::files::policy_files;
 use crate::finding::Finding;
 use crate::identity::{FileError, ServerTls, Svid, TrustBundles};
 use crate::policy::{Policy, Settings};
-use crate::registry::{self, Programs};
-use crate::wire::Schemas;
+use crate::registry;
+use crate::wire::{Programs, Schemas};
 use std::fs;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -78,7 +78,7 @@ impl Snapshot {
         let schemas = Arc::new(registry::load(&config.schemas.directory, programs)?);
         let files = policy_files(&config.policy)?;
         let settings = Settings { held_bytes_max: config.limits.held_bytes, ..Settings::default() };
-        let (policy, mut warnings) = Policy::compile(&files, &config.trust_domains(), &schemas, &settings)?;
+        let (policy, mut warnings) = Policy::compile(&files, &config.trust_domains(), &schemas, &settings, programs)?;
         warnings.extend(break_glass(config));
         if let Some(route) =
             policy.routes().iter().find(|route| route.upgrade && config.service.protocol == Protocol::H2c)

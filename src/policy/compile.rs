@@ -1,5 +1,6 @@
 //! From documents to a [`Policy`]: every name resolved, every text read, everything that is wrong found in one run.
 
+use super::contracts::Wanted;
 use super::decide::{BodyRule, Policy, Route};
 use super::document::{
     Action, Document, MatchEntry, Mode, PathEntry, PathKind, PeerEntry, RequestEntry, RouteEntry, RuleEntry,
@@ -10,7 +11,7 @@ use super::rules::{Rule, Rules, Source};
 use super::select::Catalogue;
 use crate::finding::{Finding, Place};
 use crate::identity::spiffe::{PeerPattern, TrustDomain};
-use crate::wire::{Contract, ContractLimits, SchemaSet, Schemas};
+use crate::wire::{Contract, ContractLimits, Programs, SchemaSet, Schemas};
 use crate::yaml::{self, Spanned};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -46,7 +47,8 @@ const NAME_BYTES_MAX: usize = 63;
 const METHOD_BYTES_MAX: usize = 32;
 
 impl Policy {
-    /// Compiles the documents of all files, in order. With the policy come warnings.
+    /// Compiles the documents of all files, in order. With the policy come warnings. What other generations use already
+    /// is taken from `programs`.
     ///
     /// # Errors
     /// Everything that is wrong, warnings included. A file whose shape is wrong is reported by its first such place.
@@ -55,11 +57,13 @@ impl Policy {
         trust_domains: &[TrustDomain],
         schemas: &Arc<Schemas>,
         settings: &Settings,
+        programs: &Programs,
     ) -> Result<(Self, Vec<Finding>), Vec<Finding>> {
         let mut compiler = Compiler {
             trust_domains,
             catalogue: Catalogue::new(schemas),
             settings,
+            programs,
             findings: Vec::new(),
             routes: Vec::new(),
             table: RouteTable::new(),
@@ -84,6 +88,7 @@ pub(super) struct Compiler<'a> {
     trust_domains: &'a [TrustDomain],
     pub(super) catalogue: Catalogue<'a>,
     pub(super) settings: &'a Settings,
+    pub(super) programs: &'a Programs,
     pub(super) findings: Vec<Finding>,
     routes: Vec<Arc<Route>>,
     table: RouteTable,
@@ -326,15 +331,17 @@ impl Compiler<'_> {
 
     fn request(&mut self, file: &Arc<str>, entry: Option<&Spanned<RequestEntry>>) -> BodyRule {
         let Some(entry) = entry else { return BodyRule::Empty };
-        let RequestEntry { validation, framing, schemas, content_codings, limits, on_invalid, upgrade: _ } =
+        let RequestEntry { validation, framing, schemas, reader, content_codings, limits, on_invalid, upgrade: _ } =
             &entry.value;
+        let (reader, codings, limits) = (reader.as_ref(), content_codings.as_ref(), limits.as_ref());
         match (validation, framing, schemas) {
             (None, Some(framing), Some(schemas)) => {
-                let codings = content_codings.as_ref();
-                let contract = self.contract(file, framing, schemas, codings, limits.as_ref(), *on_invalid);
-                BodyRule::Contract(contract)
+                let wanted = Wanted { framing, schemas, reader, codings, limits, on_invalid: *on_invalid };
+                BodyRule::Contract(self.contract(file, &wanted))
             }
-            (Some(_), None, None) if content_codings.is_none() && limits.is_none() && on_invalid.is_none() => {
+            (Some(_), None, None)
+                if reader.is_none() && codings.is_none() && limits.is_none() && on_invalid.is_none() =>
+            {
                 BodyRule::Unvalidated
             }
             (Some(_), ..) => {
@@ -372,12 +379,8 @@ impl Compiler<'_> {
             }
             return (None, None);
         };
-        let entry = &entry.value;
-        let response =
-            self.contract(file, &entry.framing, &entry.schemas, None, entry.limits.as_ref(), entry.on_invalid);
-        let errors = entry.errors.as_ref().map(|errors| {
-            self.contract(file, &errors.framing, &errors.schemas, None, errors.limits.as_ref(), errors.on_invalid)
-        });
+        let response = self.contract(file, &(&entry.value).into());
+        let errors = entry.value.errors.as_ref().map(|errors| self.contract(file, &errors.into()));
         (Some(response), errors)
     }
 }

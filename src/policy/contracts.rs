@@ -1,7 +1,7 @@
 //! The contracts of a document's bodies, resolved.
 
 use super::compile::Compiler;
-use super::document::{Codings, Framings, Limits, OnInvalid, Selector};
+use super::document::{Codings, ContractEntry, Framings, Limits, OnInvalid, Readers, ResponseEntry, Selector};
 use crate::finding::Finding;
 use crate::units::ByteSize;
 use crate::wire::{Coding, CodingSet, Contract, ContractLimits, Framing, FramingSet, PublishedSchema, SchemaSet};
@@ -11,16 +11,35 @@ use std::sync::Arc;
 /// Records, arrays and maps inside each other that a contract may ask to be judged.
 const DEPTH_MAX: u32 = 1024;
 
+/// What a document says of one body.
+pub(super) struct Wanted<'d> {
+    pub(super) framing: &'d Framings,
+    pub(super) schemas: &'d Spanned<Selector>,
+    pub(super) reader: Option<&'d Readers>,
+    pub(super) codings: Option<&'d Codings>,
+    pub(super) limits: Option<&'d Limits>,
+    pub(super) on_invalid: Option<OnInvalid>,
+}
+
+impl<'d> From<&'d ResponseEntry> for Wanted<'d> {
+    fn from(entry: &'d ResponseEntry) -> Self {
+        let ResponseEntry { framing, schemas, reader, limits, on_invalid, errors: _ } = entry;
+        let (reader, limits, on_invalid) = (reader.as_ref(), limits.as_ref(), *on_invalid);
+        Self { framing, schemas, reader, codings: None, limits, on_invalid }
+    }
+}
+
+impl<'d> From<&'d ContractEntry> for Wanted<'d> {
+    fn from(entry: &'d ContractEntry) -> Self {
+        let ContractEntry { framing, schemas, reader, limits, on_invalid } = entry;
+        let (reader, limits, on_invalid) = (reader.as_ref(), limits.as_ref(), *on_invalid);
+        Self { framing, schemas, reader, codings: None, limits, on_invalid }
+    }
+}
+
 impl Compiler<'_> {
-    pub(super) fn contract(
-        &mut self,
-        file: &Arc<str>,
-        framing: &Framings,
-        selector: &Spanned<Selector>,
-        codings: Option<&Codings>,
-        limits: Option<&Limits>,
-        on_invalid: Option<OnInvalid>,
-    ) -> Arc<Contract> {
+    pub(super) fn contract(&mut self, file: &Arc<str>, wanted: &Wanted<'_>) -> Arc<Contract> {
+        let Wanted { framing, schemas: selector, reader, codings, limits, on_invalid } = *wanted;
         let wanted: Vec<Framing> = framing.value.iter().copied().map(Framing::from).collect();
         let framings = FramingSet::new(&wanted).unwrap_or_else(|| {
             let message = "expected at least one framing, and `Bare` alone: a bare datum may begin with any byte";
@@ -42,10 +61,11 @@ impl Compiler<'_> {
         if wanted == [Framing::Confluent] {
             self.without_id(file, selector, &schemas);
         }
+        let readings = reader.map(|reader| self.readings(file, reader, &schemas)).unwrap_or_default();
         let codings = self.codings(file, codings);
         let limits = self.limits(file, limits, codings);
         let on_invalid = on_invalid.map(Into::into).unwrap_or_default();
-        Arc::new(Contract { framings, schemas, codings, limits, on_invalid })
+        Arc::new(Contract { framings, schemas, readings, codings, limits, on_invalid })
     }
 
     /// Schemas that no body of a Confluent framing can name.

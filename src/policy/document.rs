@@ -185,6 +185,10 @@ pub(super) struct RequestEntry {
     /// The schemas that a body may be of.
     #[serde(default)]
     pub(super) schemas: Option<Spanned<Selector>>,
+    /// The schema that the service reads with, such as `orders-value@3`; of several, the one of the body's subject. What
+    /// it cannot read is refused. Left out, whatever its writer's schema allows passes.
+    #[serde(default)]
+    pub(super) reader: Option<Readers>,
     /// The content codings that a body may have; none where this is left out.
     #[serde(default)]
     pub(super) content_codings: Option<Codings>,
@@ -217,6 +221,10 @@ pub(super) struct ResponseEntry {
     pub(super) framing: Framings,
     /// The schemas that an answer may be of.
     pub(super) schemas: Spanned<Selector>,
+    /// The schema that callers read with, such as `orders-value@3`; of several, the one of the answer's subject. An
+    /// answer that it cannot read is refused. Left out, whatever its writer's schema allows passes.
+    #[serde(default)]
+    pub(super) reader: Option<Readers>,
     /// What an answer may cost.
     #[serde(default)]
     pub(super) limits: Option<Limits>,
@@ -236,6 +244,9 @@ pub(super) struct ContractEntry {
     pub(super) framing: Framings,
     /// The schemas that a body may be of.
     pub(super) schemas: Spanned<Selector>,
+    /// The schema that it is read with, such as `orders-value@3`; of several, the one of the body's subject.
+    #[serde(default)]
+    pub(super) reader: Option<Readers>,
     /// What a body may cost.
     #[serde(default)]
     pub(super) limits: Option<Limits>,
@@ -246,6 +257,7 @@ pub(super) struct ContractEntry {
 
 pub(super) type Framings = Spanned<Vec<Framing>>;
 pub(super) type Codings = Spanned<Vec<Coding>>;
+pub(super) type Readers = Spanned<Vec<Spanned<String>>>;
 
 /// What stands before a datum.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]

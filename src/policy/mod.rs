@@ -12,6 +12,7 @@ mod decide;
 mod document;
 mod explain;
 pub mod path;
+mod readers;
 #[cfg(test)]
 mod reference;
 mod routes;

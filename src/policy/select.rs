@@ -3,7 +3,7 @@
 use super::document::Selector;
 use crate::finding::Finding;
 use crate::wire::schemas::Lifecycle;
-use crate::wire::{PublishedSchema, SchemaIndex, SchemaSet, Schemas};
+use crate::wire::{PublishedSchema, SchemaIndex, SchemaSet, Schemas, SubjectVersion};
 use crate::yaml::Spanned;
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -38,6 +38,17 @@ impl<'a> Catalogue<'a> {
 
     pub(super) fn get(&self, index: SchemaIndex) -> &'a PublishedSchema {
         self.schemas.get(index)
+    }
+
+    /// One version of one subject, where it is published.
+    pub(super) fn find(&self, wanted: &SubjectVersion) -> Option<&'a PublishedSchema> {
+        self.schemas.find(wanted).map(|index| self.get(index))
+    }
+
+    /// The published versions of a subject, with commas between.
+    pub(super) fn versions(&self, subject: &str) -> String {
+        let versions: Vec<_> = self.under(subject).map(|index| self.get(index).version.to_string()).collect();
+        versions.join(", ")
     }
 
     /// The schemas that are meant. Every name must be known and must select something together with the other keys: a
@@ -112,9 +123,8 @@ impl<'a> Catalogue<'a> {
     }
 
     fn selects_nothing(&self, file: &Arc<str>, subject: &Spanned<String>) -> Finding {
-        let versions: Vec<_> = self.under(&subject.value).map(|index| self.get(index).version.to_string()).collect();
         let message = format!("`{}` selects nothing together with the other keys", subject.value);
-        let help = format!("its published versions: {}", versions.join(", "));
+        let help = format!("its published versions: {}", self.versions(&subject.value));
         Finding::error("selection-empty", file, subject, message).help(help)
     }
 }

@@ -6,7 +6,7 @@ use crate::finding::Finding;
 use crate::identity::spiffe::PeerId;
 use crate::reason::Reason;
 use crate::wire::schemas::Lifecycle;
-use crate::wire::{Framing, OnInvalid, PublishedSchema, Schemas};
+use crate::wire::{Framing, OnInvalid, Programs, PublishedSchema, Schemas};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn files(texts: &[&str]) -> Vec<PolicyFile> {
 
 pub(super) fn compile(texts: &[&str]) -> Result<(Policy, Vec<Finding>), Vec<Finding>> {
     let domains = ["cluster.local", "td"].map(|domain| domain.parse().unwrap());
-    Policy::compile(&files(texts), &domains, &schemas(), &Settings::default())
+    Policy::compile(&files(texts), &domains, &schemas(), &Settings::default(), &Programs::default())
 }
 
 fn compiled(texts: &[&str]) -> Policy {
@@ -234,7 +234,7 @@ fn no_body_may_be_larger_than_what_the_process_holds() {
     let domains = ["cluster.local".parse().unwrap()];
     let compile = |held_bytes_max| {
         let settings = Settings { held_bytes_max, ..Settings::default() };
-        Policy::compile(&files(&[ORDERS]), &domains, &schemas(), &settings)
+        Policy::compile(&files(&[ORDERS]), &domains, &schemas(), &settings, &Programs::default())
     };
     assert!(compile(2 << 20).is_ok());
     let findings = compile((2 << 20) - 1).unwrap_err();
@@ -417,9 +417,91 @@ fn every_finding_has_its_place() {
     check(&coded("contentCodings: [gzip], limits: {maxRatio: 0}"), &["10:119: limit-invalid"]);
     check(&coded("limits: {maxRatio: 100}"), &["10:95: limit-invalid"]);
     check(&takes("{validation: None, contentCodings: [gzip]}"), &["10:16: validation-beside-contract"]);
+    check(&takes("{validation: None, reader: [orders-value@1]}"), &["10:16: validation-beside-contract"]);
     check(&takes("{framing: [Confluent], schemas: {subjects: [accepted-value]}}"), &["10:48: schema-nameless"]);
     check(&takes("{framing: [Confluent], schemas: {subjects: [old-value]}}"), &["10:60: schema-retired"]);
     check(&with(""), &["6:13: answers-unjudged"]);
+}
+
+/// Each version of the published orders has one field of its own, without a default: only itself can read it.
+#[test]
+fn findings_about_readers() {
+    let check = |schemas: &str, reader: &str, expected: &[&str]| {
+        let contract = format!("{{framing: [Confluent], schemas: {{{schemas}}}, reader: {reader}}}");
+        let text = format!(
+            "matches: [{{path: {{type: Exact, value: /a}}}}]\nauthorization: [{{name: all, action: Allow, from: [{{anyone: true}}]}}]\nrequest: {contract}\nresponse: {contract}"
+        );
+        let all = compile(&[&around(&text)]).map_or_else(|findings| findings, |(_, warnings)| warnings);
+        let found: Vec<_> = all.iter().map(|one| format!("{}: {}", one.rule, one.message)).collect();
+        let twice: Vec<_> = [expected, expected].concat();
+        assert_eq!(found, twice, "{contract}");
+    };
+    let orders = "subjects: [orders-value]";
+    check("subjects: [orders-value], versions: 3", "[orders-value@3]", &[]);
+    check(orders, "[]", &["reader-empty: expected at least one schema"]);
+    for odd in ["orders-value", "orders-value@", "orders-value@03", "'@3'", "orders-value@latest"] {
+        let message = "reader-invalid: a reader's schema is written <subject>@<version>, such as orders-value@3";
+        check(orders, &format!("[{odd}]"), &[message]);
+    }
+    check(orders, "[orders-value@9]", &["reader-unknown: orders-value@9 is not published"]);
+    check(orders, "[nothing@1]", &["reader-unknown: nothing@1 is not published"]);
+    check(
+        "subjects: [orders-value], versions: '>=3'",
+        "[orders-value@3]",
+        &[
+            "reader-incompatible: orders-value@3 can never read orders-value@4: f3: the reader needs it and it has no default",
+        ],
+    );
+    check(
+        "subjects: [orders-value], versions: '>=3'",
+        "[orders-value@1]",
+        &[
+            "reader-incompatible: orders-value@1 can read none of the contract's schemas: orders-value@3: f1: the reader \
+           needs it and it has no default; orders-value@4: f1: the reader needs it and it has no default",
+        ],
+    );
+    let both = "subjects: [orders-value, refunds-value], versions: 3";
+    check(both, "[orders-value@3, refunds-value@3]", &[]);
+    check(both, "[orders-value@3, orders-value@4]", &["reader-duplicate: `orders-value` has a reader here already"]);
+    check(
+        both,
+        "[orders-value@3, accepted-value@1]",
+        &["reader-missing: no reader is named for the subject `refunds-value`"],
+    );
+    check(
+        both,
+        "[orders-value@3, refunds-value@3, accepted-value@1]",
+        &["reader-unused: nothing is written for accepted-value@1: the contract takes no schema of its subject"],
+    );
+    check(
+        "subjects: [nothing]",
+        "[orders-value@3]",
+        &["subject-unknown: no schema of the subject `nothing` is published"],
+    );
+}
+
+/// What is as before is not resolved again, and nothing is kept that no policy uses.
+#[test]
+fn readings_are_carried_from_one_policy_to_the_next() {
+    let text = around(
+        "matches: [{path: {type: Exact, value: /a}}]\nauthorization: []\nrequest: {framing: [Confluent], schemas: {subjects: [orders-value]}, reader: [orders-value@3]}",
+    );
+    let programs = Programs::default();
+    let compile = || Policy::compile(&files(&[&text]), &[], &schemas(), &Settings::default(), &programs).unwrap().0;
+    let readings = |policy: &Policy| {
+        let BodyRule::Contract(contract) = &policy.routes()[0].request else { panic!("no contract") };
+        contract.readings.iter().map(|(_, _, reading)| std::ptr::from_ref(reading)).collect::<Vec<_>>()
+    };
+    let one = compile();
+    let two = compile();
+    assert_eq!(readings(&one).len(), 4);
+    assert_eq!((readings(&one), programs.len()), (readings(&two), 4));
+    drop(one);
+    programs.prune();
+    assert_eq!(programs.len(), 4);
+    drop(two);
+    programs.prune();
+    assert!(programs.is_empty());
 }
 
 #[test]

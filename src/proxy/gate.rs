@@ -449,7 +449,7 @@ mod tests {
     use super::super::held::HeldLedger;
     use super::*;
     use crate::avro::{Program, Schema};
-    use crate::wire::{CodingSet, Contract, ContractLimits, FramingSet, OnInvalid, PublishedSchema, Schemas};
+    use crate::wire::{CodingSet, Contract, ContractLimits, FramingSet, OnInvalid, PublishedSchema, Readings, Schemas};
     use std::collections::VecDeque;
     use std::convert::Infallible;
     use std::sync::Arc;
@@ -507,6 +507,7 @@ mod tests {
         let contract = Contract {
             framings: FramingSet::BARE,
             schemas: schemas.iter().map(|(index, _)| index).collect(),
+            readings: Readings::default(),
             codings: CodingSet::default(),
             limits: ContractLimits::default(),
             on_invalid: OnInvalid::Reject,

@@ -1,9 +1,9 @@
 //! The catalogue: what the path of a schema file cannot say.
 
-use super::directory::{Files, SubjectVersion};
+use super::directory::Files;
 use crate::finding::{Finding, Place};
-use crate::wire::PublishedSchema;
 use crate::wire::schemas::Lifecycle;
+use crate::wire::{PublishedSchema, SubjectVersion};
 use crate::yaml::{self, ApiVersion, Spanned};
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -2,8 +2,8 @@
 
 use super::{DIRECTORY_BYTES_MAX, FILE_BYTES_MAX, FILES_MAX};
 use crate::finding::Finding;
+use crate::wire::SubjectVersion;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -32,36 +32,6 @@ pub(super) struct File {
     pub(super) text: String,
 }
 
-/// One version of one subject: `orders-value@3`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SubjectVersion {
-    pub(super) subject: Arc<str>,
-    /// From 1.
-    pub(super) version: u32,
-}
-
-impl SubjectVersion {
-    /// Reads `orders-value@3`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (subject, version) = text.rsplit_once('@')?;
-        Self::new(subject, version)
-    }
-
-    /// The subject may be any printable text. A version has one spelling, so that no two files are the same one.
-    fn new(subject: &str, version: &str) -> Option<Self> {
-        let plain = !version.starts_with('0') && version.bytes().all(|byte| byte.is_ascii_digit());
-        let fit = !subject.is_empty() && !subject.contains(char::is_control);
-        let version = version.parse().ok().filter(|_| plain && fit)?;
-        Some(Self { subject: subject.into(), version })
-    }
-}
-
-impl fmt::Display for SubjectVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.subject, self.version)
-    }
-}
-
 /// Reads every file of a directory.
 ///
 /// The files of a mounted ConfigMap are links into `..data`, itself a link that is swapped as a whole. Reading behind
@@ -76,7 +46,7 @@ pub(super) fn read(directory: &Path, findings: &mut Vec<Finding>) -> Files {
         if entry.is_dir() {
             for (entry, file_name) in reader.entries(&entry, &shown) {
                 let version = file_name.strip_suffix(".avsc");
-                let version = version.and_then(|version| SubjectVersion::new(&name, version));
+                let version = version.and_then(|version| SubjectVersion::read(&name, version));
                 reader.schema(&entry, format!("{shown}/{file_name}").into(), version);
             }
         } else if name.ends_with(".yaml") {
@@ -84,7 +54,7 @@ pub(super) fn read(directory: &Path, findings: &mut Vec<Finding>) -> Files {
             reader.files.catalogues.extend(file);
         } else {
             let version = name.strip_suffix(".avsc").and_then(|name| name.rsplit_once('.'));
-            let version = version.and_then(|(subject, version)| SubjectVersion::new(subject, version));
+            let version = version.and_then(|(subject, version)| SubjectVersion::read(subject, version));
             reader.schema(&entry, shown.into(), version);
         }
     }

@@ -5,15 +5,12 @@
 
 mod catalogue;
 mod directory;
-mod programs;
-
-pub use programs::Programs;
 
 use crate::avro::{Schema, SchemaFile};
 use crate::finding::Finding;
-use crate::wire::{PublishedSchema, Schemas};
+use crate::wire::{Programs, PublishedSchema, Schemas, SubjectVersion};
 use catalogue::Catalogue;
-use directory::{Files, SubjectVersion};
+use directory::Files;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use super::coding::CodingSet;
 use super::framing::FramingSet;
+use super::reading::Readings;
 use super::schemas::SchemaIndex;
 use crate::avro;
 
@@ -12,6 +13,8 @@ pub struct Contract {
     pub framings: FramingSet,
     /// The schemas it may be of; exactly one where the framing is bare.
     pub schemas: SchemaSet,
+    /// What the receiver can read of them, where it has a schema of its own.
+    pub readings: Readings,
     /// The content codings that it may have.
     pub codings: CodingSet,
     /// What one body may cost.

@@ -7,6 +7,7 @@
 use super::coding::Coding;
 use super::contract::{Contract, ContractLimits, SchemaSet};
 use super::framing::Framing;
+use super::reading::Reading;
 use super::schemas::{SchemaIndex, Schemas};
 use crate::avro::{Fault, FieldPath, Limits, Step, Validator, Violation};
 use crate::reason::Reason;
@@ -218,7 +219,16 @@ impl Inspector {
             let detail = format!("{name} is {} version {}, {whose}", published.subject, published.version);
             return Err(Refused::new(Reason::SchemaNotAllowed, detail));
         };
-        let program = self.schemas.get(*chosen).program.clone();
+        let published = self.schemas.get(*chosen);
+        let program = match self.contract.readings.get(*chosen) {
+            None => published.program.clone(),
+            Some((_, Reading::Program(program))) => program.clone(),
+            Some((reader, Reading::Never(why))) => {
+                let (subject, version, why) = (&published.subject, published.version, why.summary());
+                let detail = format!("{name} is {subject} version {version}, which {reader} can never read: {why}");
+                return Err(Refused::new(Reason::SchemaIncompatible, detail));
+            }
+        };
         // The body's own limit, which has its own reason, bounds the datum's bytes.
         let limits = Limits { bytes_max: u64::MAX, ..self.contract.limits.datum };
         let validator = Box::new(Validator::new(program, limits));
@@ -273,6 +283,7 @@ mod tests {
     use crate::wire::coding::CodingSet;
     use crate::wire::contract::OnInvalid;
     use crate::wire::framing::FramingSet;
+    use crate::wire::reading::Readings;
     use crate::wire::schemas::{Lifecycle, PublishedSchema};
 
     const PAIR: &str = r#"{"type":"record","name":"Pair","fields":[
@@ -327,6 +338,7 @@ mod tests {
             let contract = Contract {
                 framings: FramingSet::new(self.framings).expect("framings that go together"),
                 schemas: set(schemas, self.accepted),
+                readings: Readings::default(),
                 codings: CodingSet::default(),
                 limits: ContractLimits { body_bytes_max: self.bytes_max, datum, ..ContractLimits::default() },
                 on_invalid: OnInvalid::Reject,

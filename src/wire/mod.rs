@@ -8,6 +8,8 @@ pub mod coding;
 pub mod contract;
 pub mod framing;
 pub mod inspector;
+pub mod programs;
+pub mod reading;
 pub mod schemas;
 
 pub use coded::CodedInspector;
@@ -15,4 +17,6 @@ pub use coding::{Coding, CodingSet};
 pub use contract::{Contract, ContractLimits, OnInvalid, SchemaSet};
 pub use framing::{Framing, FramingSet};
 pub use inspector::{Found, Inspector, Refused};
-pub use schemas::{PublishedSchema, SchemaIndex, Schemas};
+pub use programs::Programs;
+pub use reading::{Reading, Readings};
+pub use schemas::{PublishedSchema, SchemaIndex, Schemas, SubjectVersion};

@@ -2,6 +2,7 @@
 
 use crate::avro::{Program, Schema};
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// Where a schema stands in [`Schemas`]; meaningful for that value alone.
@@ -40,6 +41,15 @@ pub enum Lifecycle {
     Production,
     Deprecated,
     Retired,
+}
+
+/// One version of one subject, written `orders-value@3`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SubjectVersion {
+    /// The subject: any printable text.
+    pub subject: Arc<str>,
+    /// Its version, from 1.
+    pub version: u32,
 }
 
 /// Every schema published to this sidecar. Immutable: one generation of them.
@@ -100,6 +110,14 @@ impl Schemas {
         &self.entries[index.0 as usize]
     }
 
+    /// One version of one subject, where it is published.
+    #[must_use]
+    pub fn find(&self, wanted: &SubjectVersion) -> Option<SchemaIndex> {
+        let order = |entry: &PublishedSchema| (&*entry.subject, entry.version).cmp(&(&*wanted.subject, wanted.version));
+        let at = self.entries.binary_search_by(order).ok()?;
+        u32::try_from(at).ok().map(SchemaIndex)
+    }
+
     /// The schemas under a registry id: one, or the same one in several subjects.
     #[must_use]
     pub fn by_id(&self, id: u32) -> &[SchemaIndex] {
@@ -127,5 +145,28 @@ impl Schemas {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+}
+
+impl SubjectVersion {
+    /// Reads `orders-value@3`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (subject, version) = text.rsplit_once('@')?;
+        Self::read(subject, version)
+    }
+
+    /// Reads a subject and a version. A version has one spelling, so that no two names are the same one.
+    pub(crate) fn read(subject: &str, version: &str) -> Option<Self> {
+        let plain = !version.starts_with('0') && version.bytes().all(|byte| byte.is_ascii_digit());
+        let fit = !subject.is_empty() && !subject.contains(char::is_control);
+        let version = version.parse().ok().filter(|_| plain && fit)?;
+        Some(Self { subject: subject.into(), version })
+    }
+}
+
+impl fmt::Display for SubjectVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.subject, self.version)
     }
 }

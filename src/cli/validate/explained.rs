@@ -6,7 +6,7 @@
 use super::judge::Judge;
 use super::verdict::Printable;
 use crate::avro::{Fault, FieldRead, Program, Step, Validator, Violation};
-use crate::wire::{Found, PublishedSchema};
+use crate::wire::{Found, SchemaIndex};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -90,8 +90,8 @@ impl Explained {
             (Some(place), trace.last.into_iter().map(|read| Read::new(read, prefix as u64)).collect())
         });
         let others = if whole { judge.other_versions(index) } else { Vec::new() };
-        let accept = |other: &&PublishedSchema| judge.accepts(&other.program, datum);
-        let valid_as = others.into_iter().take(VERSIONS_MAX).filter(accept);
+        let accept = |other: &SchemaIndex| judge.program(*other).is_ok_and(|program| judge.accepts(program, datum));
+        let valid_as = others.into_iter().take(VERSIONS_MAX).filter(accept).map(|other| judge.schemas.get(other));
         let valid_as = valid_as.map(|other| Version { subject: other.subject.to_string(), version: other.version });
         // What follows the datum belongs to no field.
         let place = place.filter(|_| violation.fault != Fault::TrailingBytes);
@@ -184,11 +184,12 @@ impl Window {
 
 impl Judge {
     /// The other versions of a schema's subject, the newest first.
-    pub(super) fn other_versions(&self, index: crate::wire::SchemaIndex) -> Vec<&PublishedSchema> {
+    pub(super) fn other_versions(&self, index: SchemaIndex) -> Vec<SchemaIndex> {
         let subject = &self.schemas.get(index).subject;
         let others = self.schemas.iter().filter(|(other, one)| *other != index && one.subject == *subject);
-        let mut others: Vec<_> = others.map(|(_, one)| one).collect();
-        others.sort_by_key(|one| std::cmp::Reverse(one.version));
+        let mut others: Vec<_> = others.map(|(other, _)| other).collect();
+        // Versions are in order.
+        others.reverse();
         others
     }
 

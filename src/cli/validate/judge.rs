@@ -3,13 +3,13 @@
 use super::explained::{Explained, KEPT_MAX};
 use super::verdict::Printable;
 use super::{Failure, FramingWord, ValidateArgs};
-use crate::avro::{Datum, JsonEncoding, Limits, NotShown, Program, Schema, SchemaFile};
+use crate::avro::{Datum, Incompatibilities, JsonEncoding, Limits, NotShown, Program, Schema, SchemaFile};
 use crate::finding::Finding;
-use crate::registry::{self, Programs};
+use crate::registry;
 use crate::wire::schemas::Lifecycle;
 use crate::wire::{
-    CodingSet, Contract, ContractLimits, Found, Framing, FramingSet, Inspector, OnInvalid, PublishedSchema, Refused,
-    SchemaIndex, Schemas,
+    CodingSet, Contract, ContractLimits, Found, Framing, FramingSet, Inspector, OnInvalid, Programs, PublishedSchema,
+    Reading, Readings, Refused, SchemaIndex, Schemas, SubjectVersion,
 };
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -55,12 +55,12 @@ pub(super) struct Verdict<'j> {
 impl Judge {
     pub(super) fn new(args: &ValidateArgs) -> Result<Self, Failure> {
         let framings = framings(args)?;
+        let programs = Programs::default();
         let (schemas, files) = match &args.schemas {
-            Some(directory) => {
-                (registry::load(directory, &Programs::default()).map_err(Failure::Findings)?, Vec::new())
-            }
-            None => from_files(args)?,
+            Some(directory) => (registry::load(directory, &programs).map_err(Failure::Findings)?, Vec::new()),
+            None => one_schema(args)?,
         };
+        let readings = readings(args, &schemas, &programs)?;
         let mut accepted = accepted(args, &schemas)?;
         if framings.is_bare() {
             // Versions are in order: the last is the latest.
@@ -76,6 +76,7 @@ impl Judge {
         let contract = Contract {
             framings,
             schemas: accepted.into_iter().collect(),
+            readings,
             codings: CodingSet::default(),
             limits: ContractLimits { body_bytes_max: args.max_bytes, datum, ..ContractLimits::default() },
             on_invalid: OnInvalid::Reject,
@@ -102,8 +103,18 @@ impl Judge {
         }
     }
 
-    /// Tells by which program each schema's data are judged.
-    pub(super) fn explain_program(&self, out: &mut impl Write) -> io::Result<()> {
+    /// By which program a schema's data are judged, or why none can be read.
+    pub(super) fn program(&self, index: SchemaIndex) -> Result<&Arc<Program>, &Incompatibilities> {
+        match self.contract.readings.get(index) {
+            None => Ok(&self.schemas.get(index).program),
+            Some((_, Reading::Program(program))) => Ok(program),
+            Some((_, Reading::Never(why))) => Err(why),
+        }
+    }
+
+    /// Tells by which program each schema's data are judged; the answer is whether there is one for each.
+    pub(super) fn explain_program(&self, out: &mut impl Write) -> io::Result<bool> {
+        let mut readable = true;
         writeln!(
             out,
             "Read from the top, as the datum is. A line is one step: its number, what it takes, and the field. `[]` is\n\
@@ -116,10 +127,16 @@ impl Judge {
             } else {
                 published.subject.to_string()
             };
-            let listing = published.program.listing(self.limits().logical);
+            let listing = match self.program(*index) {
+                Ok(program) => program.listing(self.limits().logical),
+                Err(why) => {
+                    readable = false;
+                    format!("The reader can never read it:\n{why}\n")
+                }
+            };
             write!(out, "\n{}\n{}", Printable(&name), Printable::lines(&listing))?;
         }
-        Ok(())
+        Ok(readable)
     }
 
     fn value(&self, found: Found, body: &[u8]) -> Option<Result<Datum<'_>, String>> {
@@ -209,17 +226,10 @@ fn framings(args: &ValidateArgs) -> Result<FramingSet, Failure> {
 /// The schemas that bodies may be of, by version.
 fn accepted(args: &ValidateArgs, schemas: &Schemas) -> Result<Vec<SchemaIndex>, Failure> {
     let Some(wanted) = args.subject.as_deref() else { return Ok(schemas.iter().map(|(index, _)| index).collect()) };
-    let of_subject = |subject: &str, version: Option<u32>| -> Vec<SchemaIndex> {
-        let fits = |one: &PublishedSchema| *one.subject == *subject && version.is_none_or(|it| it == one.version);
-        schemas.iter().filter(|(_, one)| fits(one)).map(|(index, _)| index).collect()
-    };
     // A subject may hold an `@` of its own: the whole text is tried first.
-    let mut found = of_subject(wanted, None);
-    if found.is_empty()
-        && let Some((subject, version)) = wanted.rsplit_once('@')
-        && let Ok(version) = version.parse()
-    {
-        found = of_subject(subject, Some(version));
+    let mut found: Vec<_> = schemas.iter().filter(|(_, one)| *one.subject == *wanted).map(|(index, _)| index).collect();
+    if found.is_empty() {
+        found.extend(SubjectVersion::parse(wanted).and_then(|version| schemas.find(&version)));
     }
     if found.is_empty() {
         let message = format!("--subject {wanted}: the directory has no such subject or version");
@@ -228,11 +238,31 @@ fn accepted(args: &ValidateArgs, schemas: &Schemas) -> Result<Vec<SchemaIndex>, 
     Ok(found)
 }
 
-/// The one schema of `--schema`, published as if from a directory, and its files.
-fn from_files(args: &ValidateArgs) -> Result<(Schemas, Vec<(String, String)>), Failure> {
-    let mut texts = Vec::with_capacity(args.schema.len());
+/// How every schema is read with the one of `--reader`.
+fn readings(args: &ValidateArgs, schemas: &Schemas, programs: &Programs) -> Result<Readings, Failure> {
+    let Some(name) = args.reader.last() else { return Ok(Readings::default()) };
+    let published = match &args.reader[..] {
+        [only] => SubjectVersion::parse(only).and_then(|wanted| schemas.find(&wanted)),
+        _ => None,
+    };
+    let reader = match published {
+        Some(index) => schemas.get(index).schema.clone(),
+        None if args.schemas.is_some() && !Path::new(name).exists() => {
+            let message = format!("--reader {name}: the directory has no such version, and there is no such file");
+            return Err(Failure::Usage(message));
+        }
+        None => from_files(&args.reader)?.0,
+    };
+    let name: Arc<str> = name.as_str().into();
+    Ok(schemas.iter().map(|(index, writer)| (index, (name.clone(), programs.reading(writer, &reader)))).collect())
+}
+
+/// The schema of files that refer to each other, and their names and texts.
+fn from_files(paths: &[impl AsRef<Path>]) -> Result<(Arc<Schema>, Vec<(String, String)>), Failure> {
+    let mut texts = Vec::with_capacity(paths.len());
     let mut findings = Vec::new();
-    for path in &args.schema {
+    for path in paths {
+        let path = path.as_ref();
         let name = path.display().to_string();
         match text(path) {
             Ok(text) => texts.push((name, text)),
@@ -249,6 +279,12 @@ fn from_files(args: &ValidateArgs) -> Result<(Schemas, Vec<(String, String)>), F
         };
         Failure::Findings(errors.into_iter().map(finding).collect())
     })?);
+    Ok((schema, texts))
+}
+
+/// The one schema of `--schema`, published as if from a directory, and its files.
+fn one_schema(args: &ValidateArgs) -> Result<(Schemas, Vec<(String, String)>), Failure> {
+    let (schema, texts) = from_files(&args.schema)?;
     let published = PublishedSchema {
         subject: schema.full_name().unwrap_or("the schema").into(),
         version: 1,

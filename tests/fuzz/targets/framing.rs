@@ -7,7 +7,7 @@
 use avrogate::Reason;
 use avrogate::avro::{Fault, FieldPath};
 use avrogate::wire::{
-    CodingSet, Contract, ContractLimits, Found, Framing, FramingSet, Inspector, OnInvalid, SchemaIndex, Schemas,
+    CodingSet, Contract, ContractLimits, Found, Framing, FramingSet, Inspector, OnInvalid, Readings, SchemaIndex, Schemas,
 };
 use avrogate_fuzz::{CUTS, pieces, published};
 use libfuzzer_sys::fuzz_target;
@@ -51,6 +51,7 @@ fn contract(choice: u8) -> Contract {
     Contract {
         framings,
         schemas: members.collect(),
+        readings: Readings::default(),
         codings: CodingSet::default(),
         limits: ContractLimits { body_bytes_max, ..ContractLimits::default() },
         on_invalid: OnInvalid::Reject,

@@ -5,7 +5,7 @@
 use avrogate::finding::{Colour, Finding};
 use avrogate::identity::spiffe::{PeerId, TrustDomain};
 use avrogate::policy::{Decision, Policy, PolicyFile, RequestPath, Settings, Verdict};
-use avrogate::wire::Schemas;
+use avrogate::wire::{Programs, Schemas};
 use avrogate_fuzz::{published, trust_domains};
 use libfuzzer_sys::fuzz_target;
 use std::sync::{Arc, LazyLock};
@@ -15,7 +15,7 @@ static DOMAINS: LazyLock<[TrustDomain; 1]> = LazyLock::new(trust_domains);
 
 fuzz_target!(|text: &str| {
     let file = PolicyFile { name: "policy.yaml".into(), text: text.to_owned() };
-    let findings = match Policy::compile(&[file], &DOMAINS[..], &SCHEMAS, &Settings::default()) {
+    let findings = match Policy::compile(&[file], &DOMAINS[..], &SCHEMAS, &Settings::default(), &Programs::default()) {
         Ok((policy, warnings)) => {
             assert!(!warnings.iter().any(Finding::is_error));
             ask(&policy);
