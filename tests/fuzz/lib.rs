@@ -1,10 +1,13 @@
 //! What targets and seeds share: the cases, and how an input is laid out.
 
-use avrogate::avro::{Limits, Program, Resolution, Schema, Step, Validator, Violation};
+#[path = "../cases/mod.rs"]
+pub mod cases;
+
+use avrogate::avro::{Limits, Program, Schema, Step, Validator, Violation};
 use avrogate::identity::spiffe::TrustDomain;
 use avrogate::wire::{PublishedSchema, Schemas};
-use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use cases::Group;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes of an input that say how the rest is cut.
@@ -13,95 +16,14 @@ pub const CUTS: usize = 4;
 /// Between the parts of an input of several texts: no JSON text holds a line break inside a string.
 pub const SEPARATOR: &[u8] = b"\n---\n";
 
-/// What `tests/cases/verdict` and `tests/cases/resolution` hold of one schema.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Group {
-    /// The writer's schema.
-    pub schema: String,
-    /// The reader's.
-    pub reader: Option<String>,
-    #[serde(default)]
-    limits: LimitsWritten,
-    /// Its data.
-    #[serde(default)]
-    pub cases: Vec<Case>,
-}
-
-/// One datum.
-#[derive(Deserialize)]
-pub struct Case {
-    bytes: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct LimitsWritten {
-    bytes_max: Option<u64>,
-    depth_max: Option<u32>,
-    items_max: Option<u64>,
-    strict_varints: bool,
-    logical: bool,
-}
-
 /// The folder of this package.
 pub fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every group of cases, in the order of files and of groups in them. An input names a group by its number, so corpora
-/// are written anew when cases change.
+/// Every group of cases. An input names a group by its number, so corpora are written anew when cases change.
 pub fn groups() -> Vec<Group> {
-    let folders = ["verdict", "resolution"].map(|name| here().join("../cases").join(name));
-    let mut files: Vec<PathBuf> = folders
-        .iter()
-        .flat_map(|folder| folder.read_dir().expect("a folder of cases"))
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
-    files.sort();
-    let read = |path: &PathBuf| -> Vec<Group> {
-        let name: Arc<str> = path.display().to_string().into();
-        let text = std::fs::read_to_string(path).expect("cases");
-        avrogate::yaml::document(&name, &text).unwrap_or_else(|finding| panic!("{finding}"))
-    };
-    files.iter().flat_map(read).collect()
-}
-
-impl Group {
-    /// The program of the group's data; none where no datum can be read.
-    pub fn program(&self) -> Option<Arc<Program>> {
-        let parse = |text: &str| Schema::parse(text).expect("a schema of a case");
-        let writer = parse(&self.schema);
-        let program = Arc::new(Program::compile(&writer));
-        let Some(reader) = &self.reader else { return Some(program) };
-        Resolution::of(&writer, &parse(reader)).ok().map(|resolution| resolution.program(&program))
-    }
-
-    /// Its limits.
-    pub fn limits(&self) -> Limits {
-        let default = Limits::default();
-        Limits {
-            bytes_max: self.limits.bytes_max.unwrap_or(default.bytes_max),
-            depth_max: self.limits.depth_max.unwrap_or(default.depth_max),
-            items_max: self.limits.items_max.unwrap_or(default.items_max),
-            strict_varints: self.limits.strict_varints,
-            logical: self.limits.logical,
-        }
-    }
-}
-
-impl Case {
-    /// Its bytes: hexadecimal, `80*9` is nine of them, `#` begins a comment.
-    pub fn bytes(&self) -> Vec<u8> {
-        let tokens = self.bytes.lines().flat_map(|line| line.split('#').next().unwrap_or_default().split_whitespace());
-        let read = |token: &str| {
-            let (digits, times) = token.split_once('*').unwrap_or((token, "1"));
-            let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("digits"));
-            let bytes: Vec<u8> = pairs.map(|pair| u8::from_str_radix(pair, 16).expect("digits")).collect();
-            bytes.repeat(times.parse().expect("a number"))
-        };
-        tokens.flat_map(read).collect()
-    }
+    cases::groups(&here().join("../cases"))
 }
 
 /// How far a datum was accepted, or what is wrong with it: its fault, offset and path.

@@ -1,6 +1,7 @@
 //! Writes the corpora that fuzzing begins with, from the cases of the tests.
 
 use avrogate::avro::Schema;
+use avrogate_fuzz::cases::Case;
 use avrogate_fuzz::{PUBLISHED, SEPARATOR, groups, here};
 use std::fs;
 use std::path::Path;
@@ -25,10 +26,10 @@ fn cases() {
         write("schema", &format!("{nth}-reader"), reader.as_bytes());
         let pair = [group.schema.as_bytes(), SEPARATOR, reader.as_bytes(), SEPARATOR].concat();
         write("resolution", &nth.to_string(), &pair);
-        for (case, bytes) in group.cases.iter().map(avrogate_fuzz::Case::bytes).enumerate() {
+        for (case, Case { bytes, .. }) in group.cases.iter().enumerate() {
             let number = u16::try_from(nth).expect("few groups").to_le_bytes();
-            write("program", &format!("{nth}-{case}"), &[&number, &[3, 0, 1, 64][..], &bytes].concat());
-            write("resolution", &format!("{nth}-{case}"), &[&pair[..], &bytes].concat());
+            write("program", &format!("{nth}-{case}"), &[&number, &[3, 0, 1, 64][..], bytes].concat());
+            write("resolution", &format!("{nth}-{case}"), &[&pair[..], bytes].concat());
         }
     }
 }

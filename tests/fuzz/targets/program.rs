@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::{Arc, LazyLock};
 
 static PROGRAMS: LazyLock<Vec<Option<(Arc<Program>, Limits)>>> =
-    LazyLock::new(|| groups().iter().map(|group| Some((group.program()?, group.limits()))).collect());
+    LazyLock::new(|| groups().iter().map(|group| Some((group.program().ok()?, group.limits))).collect());
 
 fuzz_target!(|input: &[u8]| {
     let Some((group, rest)) = input.split_first_chunk() else { return };
