@@ -121,7 +121,7 @@ fn finds_the_schema_that_a_prefix_names() {
     hex:4: invalid: schema id 7 is not published here (schema_unknown)
     hex:5: invalid: the body does not begin as the contract wants: Confluent (00 and the schema's id in four bytes) or SingleObject (C3 01 and the schema's fingerprint in eight bytes) (framing_invalid)
     hex:6: invalid: lines[1].status: enum index 7, "com.shop.Status" has 2 symbols (enum_out_of_range, byte 13)
-      The schema has it at orders-value@2:5:9
+      The schema has it at schemas/orders-value/2.avsc:5:9
             5 |         {"name": "status", "type": {"type": "enum", "name": "Status", "symbols": ["NEW", "PAID"]}}]}}},
               |         ^
       The bytes about it:
@@ -137,7 +137,7 @@ fn finds_the_schema_that_a_prefix_names() {
     {"input":"hex:2","verdict":"valid","bytes":6,"framing":"Confluent","schema":{"subject":"orders-value","version":1,"fingerprint":"d054e14493f41db7"}}
     {"input":"hex:3","verdict":"valid","bytes":11,"framing":"SingleObject","schema":{"subject":"orders-value","version":1,"fingerprint":"d054e14493f41db7"}}
     {"input":"hex:4","verdict":"invalid","reason":"schema_unknown","detail":"schema id 7 is not published here","framing":"Confluent"}
-    {"input":"hex:5","verdict":"invalid","reason":"datum_invalid","fault":"enum_out_of_range","offset":13,"path":"lines[1].status","detail":"enum index 7, \"com.shop.Status\" has 2 symbols","framing":"Confluent","schema":{"subject":"orders-value","version":2,"fingerprint":"f50fdc1447de6ab4"},"schemaAt":{"file":"orders-value@2","line":5,"column":9},"window":{"from":0,"hex":"000000000902040261000462630e0000"},"readBefore":[{"path":"lines[0].sku","type":"string","from":7,"to":9},{"path":"lines[0].status","type":"enum com.shop.Status","from":9,"to":10},{"path":"lines[1].sku","type":"string","from":10,"to":13}]}
+    {"input":"hex:5","verdict":"invalid","reason":"datum_invalid","fault":"enum_out_of_range","offset":13,"path":"lines[1].status","detail":"enum index 7, \"com.shop.Status\" has 2 symbols","framing":"Confluent","schema":{"subject":"orders-value","version":2,"fingerprint":"f50fdc1447de6ab4"},"schemaAt":{"file":"schemas/orders-value/2.avsc","line":5,"column":9},"window":{"from":0,"hex":"000000000902040261000462630e0000"},"readBefore":[{"path":"lines[0].sku","type":"string","from":7,"to":9},{"path":"lines[0].status","type":"enum com.shop.Status","from":9,"to":10},{"path":"lines[1].sku","type":"string","from":10,"to":13}]}
     "#);
     let of_one = "--schemas|schemas|--subject|orders-value@1|--framing|confluent|--hex|0000000009 02";
     insta::assert_snapshot!(validate(files.path(), of_one, b""), @r#"
@@ -477,7 +477,7 @@ fn explains_what_is_wrong_and_what_would_be_right() {
     insta::assert_snapshot!(validate(files.path(), &args, b""), @r#"
     100
     hex:1: invalid: more: the input ends before the end of the boolean (truncated, byte 14)
-      The schema has it at orders-value@3:6:65
+      The schema has it at schemas/orders-value/3.avsc:6:65
             6 | ... {"name": "note", "type": ["null", "string"], "default": 7}, {"name": "more", "type": "boolean"}]}
               |                                                                 ^
       The bytes about it:
@@ -493,6 +493,24 @@ fn explains_what_is_wrong_and_what_would_be_right() {
     insta::assert_snapshot!(from_stdin, @r#"
     100
     {"input":"stdin","verdict":"invalid","reason":"datum_invalid","fault":"trailing_bytes","offset":1,"path":"","detail":"the datum is whole and bytes follow it","framing":"Bare","schema":{"subject":"orders-value","version":1,"fingerprint":"d054e14493f41db7"},"window":{"from":0,"hex":"0204026100046263020002046869"},"readBefore":[{"path":"","type":"long","from":0,"to":1}],"validAs":[{"subject":"orders-value","version":2}]}
+    "#);
+    // A place in a file that the schema refers to is shown there.
+    let price = r#"{"type": "record", "name": "Price", "fields": [{"name": "amount", "type": "long"}]}"#;
+    let offer = r#"{"type": "record", "name": "Offer", "fields": [{"name": "price", "type": "Price"}]}"#;
+    fs::write(files.path().join("schemas/price.1.avsc"), price).expect("a file");
+    fs::write(files.path().join("schemas/offer.1.avsc"), offer).expect("a file");
+    let catalogue = fs::read_to_string(files.path().join("schemas/catalogue.yaml")).expect("a file");
+    let refers = "  offer:\n    versions: [{version: 1, references: [price@1]}]\n";
+    fs::write(files.path().join("schemas/catalogue.yaml"), catalogue + refers).expect("a file");
+    insta::assert_snapshot!(validate(files.path(), "--schemas|schemas|--subject|offer|--hex|80", b""), @r#"
+    100
+    hex:1: invalid: price.amount: the input ends before the end of the long (truncated, byte 1)
+      The schema has it at schemas/price.1.avsc:1:48
+            1 | {"type": "record", "name": "Price", "fields": [{"name": "amount", "type": "long"}]}
+              |                                                ^
+      The bytes about it:
+        00000000  80 [  ]                                                          .
+      This is the first inconsistency. Avro is read in order: what is wrong may begin before it.
     "#);
     // A schema of one line is shown in part, and so are bytes.
     let fields: String = (0..100).map(|at| format!(r#"{{"name": "f{at}", "type": "string"}}, "#)).collect();

@@ -65,6 +65,28 @@ pub fn load(directory: &Path, programs: &Programs) -> Result<Schemas, Vec<Findin
     }
 }
 
+/// The files of a directory, to show what stands where in a schema.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    files: Files,
+    catalogue: Catalogue,
+}
+
+impl Sources {
+    /// Reads them. What is wrong with them is told where they are loaded.
+    pub(crate) fn read(directory: &Path) -> Self {
+        let findings = &mut Vec::new();
+        let files = directory::read(directory, findings);
+        let catalogue = Catalogue::read(&files, findings);
+        Self { files, catalogue }
+    }
+
+    /// The files of a schema, in the order in which it was parsed from them.
+    pub(crate) fn of(&self, version: &SubjectVersion) -> Vec<SchemaFile<'_>> {
+        files_of(version, &self.files, &self.catalogue, &mut Vec::new()).unwrap_or_default()
+    }
+}
+
 /// Parses one schema together with those it refers to, and compiles it.
 fn publish(
     version: &SubjectVersion,
@@ -73,10 +95,7 @@ fn publish(
     programs: &Programs,
     findings: &mut Vec<Finding>,
 ) -> Option<PublishedSchema> {
-    let needed = needed(version, files, catalogue, findings)?;
-    let texts: Vec<_> = needed.iter().chain([version]).filter_map(|version| files.schemas.get(version)).collect();
-    let texts: Vec<_> = texts.iter().map(|file| SchemaFile { name: &file.name, text: &file.text }).collect();
-    let schema = match Schema::parse_files(&texts) {
+    let schema = match Schema::parse_files(&files_of(version, files, catalogue, findings)?) {
         Ok(schema) => Arc::new(schema),
         Err(errors) => {
             findings.extend(errors.into_iter().map(|error| {
@@ -97,6 +116,18 @@ fn publish(
         fingerprint_rust: schema.fingerprint_rust(),
         schema,
     })
+}
+
+/// The files of the schemas that a schema needs, and its own. `None` where they come back to it.
+fn files_of<'f>(
+    version: &SubjectVersion,
+    files: &'f Files,
+    catalogue: &Catalogue,
+    findings: &mut Vec<Finding>,
+) -> Option<Vec<SchemaFile<'f>>> {
+    let needed = needed(version, files, catalogue, findings)?;
+    let all = needed.iter().chain([version]).filter_map(|version| files.schemas.get(version));
+    Some(all.map(|file| SchemaFile { name: &file.name, text: &file.text }).collect())
 }
 
 /// The schemas that a schema needs, directly or through others. `None` where they come back to it.

@@ -83,11 +83,13 @@ impl Explained {
         let before = violation.offset.saturating_sub(prefix as u64);
         let trace = published.schema.trace(datum, before).filter(|_| before <= datum.len() as u64);
         let (place, read) = trace.map_or((None, Vec::new()), |trace| {
-            let (file, text) = judge.text_of(index, trace.file);
-            let line = usize::try_from(trace.place.line).ok().and_then(|line| text?.lines().nth(line.checked_sub(1)?));
-            let place =
-                SchemaPlace { file, line: trace.place.line, column: trace.place.column, text: line.map(str::to_owned) };
-            (Some(place), trace.last.into_iter().map(|read| Read::new(read, prefix as u64)).collect())
+            let place = judge.text_of(index, trace.file).map(|(file, text)| {
+                let line =
+                    usize::try_from(trace.place.line).ok().and_then(|line| text.lines().nth(line.checked_sub(1)?));
+                let (line, column, text) = (trace.place.line, trace.place.column, line.map(str::to_owned));
+                SchemaPlace { file: file.to_owned(), line, column, text }
+            });
+            (place, trace.last.into_iter().map(|read| Read::new(read, prefix as u64)).collect())
         });
         let others = if whole { judge.other_versions(index) } else { Vec::new() };
         let accept = |other: &SchemaIndex| judge.program(*other).is_ok_and(|program| judge.accepts(program, datum));

@@ -5,7 +5,7 @@ use super::verdict::Printable;
 use super::{Failure, FramingWord, ValidateArgs};
 use crate::avro::{Datum, Incompatibilities, JsonEncoding, Limits, NotShown, Program, Schema, SchemaFile};
 use crate::finding::Finding;
-use crate::registry;
+use crate::registry::{self, Sources};
 use crate::wire::schemas::Lifecycle;
 use crate::wire::{
     CodingSet, Contract, ContractLimits, Found, Framing, FramingSet, Inspector, OnInvalid, Programs, PublishedSchema,
@@ -15,7 +15,7 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What bodies are judged by.
@@ -24,10 +24,17 @@ pub(super) struct Judge {
     pub(super) schemas: Arc<Schemas>,
     /// Whether the schemas have subjects and versions, or come from a file alone.
     pub(super) published: bool,
-    /// The files of the one schema that is not published, and their texts.
-    files: Vec<(String, String)>,
+    sources: Files,
     /// For each schema, how its data are shown; nothing where they are not.
     shown: Option<HashMap<SchemaIndex, OnceCell<Result<JsonEncoding, NotShown>>>>,
+}
+
+/// The files of schemas.
+enum Files {
+    /// Those of the one schema that is not published, with their texts.
+    Given(Vec<(String, String)>),
+    /// A directory, read again once something of it is shown.
+    Published(PathBuf, OnceCell<Sources>),
 }
 
 /// One body on its way.
@@ -56,9 +63,15 @@ impl Judge {
     pub(super) fn new(args: &ValidateArgs) -> Result<Self, Failure> {
         let framings = framings(args)?;
         let programs = Programs::default();
-        let (schemas, files) = match &args.schemas {
-            Some(directory) => (registry::load(directory, &programs).map_err(Failure::Findings)?, Vec::new()),
-            None => one_schema(args)?,
+        let (schemas, sources) = match &args.schemas {
+            Some(directory) => {
+                let schemas = registry::load(directory, &programs).map_err(Failure::Findings)?;
+                (schemas, Files::Published(directory.clone(), OnceCell::new()))
+            }
+            None => {
+                let (schemas, files) = one_schema(args)?;
+                (schemas, Files::Given(files))
+            }
         };
         let readings = readings(args, &schemas, &programs)?;
         let mut accepted = accepted(args, &schemas)?;
@@ -83,23 +96,23 @@ impl Judge {
         };
         let shown = args.print.then(|| schemas.iter().map(|(index, _)| (index, OnceCell::new())).collect());
         let (contract, schemas, published) = (Arc::new(contract), Arc::new(schemas), args.schemas.is_some());
-        Ok(Self { contract, schemas, published, files, shown })
+        Ok(Self { contract, schemas, published, sources, shown })
     }
 
     pub(super) fn limits(&self) -> Limits {
         self.contract.limits.datum
     }
 
-    /// What one of a schema's files is called, and its text where that is at hand.
-    pub(super) fn text_of(&self, index: SchemaIndex, file: usize) -> (String, Option<&str>) {
-        if let Some((name, text)) = self.files.get(file) {
-            return (name.clone(), Some(text));
-        }
-        let PublishedSchema { subject, version, schema, .. } = self.schemas.get(index);
-        if file + 1 == schema.file_count() {
-            (format!("{subject}@{version}"), Some(schema.source()))
-        } else {
-            (format!("reference {} of {subject}@{version}", file + 1), None)
+    /// What one of a schema's files is called, and its text.
+    pub(super) fn text_of(&self, index: SchemaIndex, file: usize) -> Option<(&str, &str)> {
+        match &self.sources {
+            Files::Given(files) => files.get(file).map(|(name, text)| (&**name, &**text)),
+            Files::Published(directory, sources) => {
+                let PublishedSchema { subject, version, .. } = self.schemas.get(index);
+                let version = SubjectVersion { subject: subject.clone(), version: *version };
+                let file = *sources.get_or_init(|| Sources::read(directory)).of(&version).get(file)?;
+                Some((file.name, file.text))
+            }
         }
     }
 
