@@ -186,10 +186,12 @@ fn finding(file: &Arc<str>, error: &Error) -> Finding {
         | Error::SerdeInvalidValue { unexpected, expected, .. } => {
             ("value-invalid", format!("expected {expected}, found {unexpected}"), None)
         }
-        Error::Message { .. }
-        | Error::Unexpected { .. }
-        | Error::SerdeInvalidLength { .. }
-        | Error::InvalidScalar { .. } => ("value-invalid", plain(error), None),
+        Error::InvalidScalar { ty, .. } => ("value-invalid", format!("expected {}", kind(ty)), None),
+        Error::NullIntoString { .. } => ("value-invalid", "expected a text, found null".to_owned(), None),
+        Error::InvalidBooleanStrict { .. } => ("value-invalid", "expected true or false".to_owned(), None),
+        Error::Message { .. } | Error::Unexpected { .. } | Error::SerdeInvalidLength { .. } => {
+            ("value-invalid", plain(error), None)
+        }
         _ => ("yaml-invalid", plain(error), None),
     };
     let finding = match located {
@@ -203,6 +205,19 @@ fn finding(file: &Arc<str>, error: &Error) -> Finding {
 fn original(error: &Error) -> &Error {
     match error {
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => original(error),
+        other => other,
+    }
+}
+
+/// What a type of Rust is to a person.
+fn kind(ty: &str) -> &str {
+    match ty {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "u128" => "a whole number from 0",
+        "i8" | "i16" | "i32" | "i64" | "i128" => "a whole number",
+        "floating point" => "a number",
         other => other,
     }
 }
@@ -257,8 +272,15 @@ mod tests {
         check("maxCount: 3\n", "s.yaml:1:1: error[key-missing]: the key `name` is missing");
         check("name: a\nkind: Exakt\n", "s.yaml:2:7: error[value-unknown]: unknown value `Exakt`");
         check("name: a\ntags: {x: y, x: z}\n", "s.yaml:2:14: error[key-duplicate]: `x` stands here a second time");
-        check("name: a\nmaxCount: many\n", "s.yaml:2:11: error[value-invalid]: invalid u32");
-        check("name: a\n---\nname: b\nmaxCount: -1\n", "s.yaml:4:11: error[value-invalid]: invalid u32");
+        check(
+            "name: a\nmaxCount: many\n",
+            "s.yaml:2:11: error[value-invalid]: expected a whole number from 0 to 4294967295",
+        );
+        check(
+            "name: a\n---\nname: b\nmaxCount: -1\n",
+            "s.yaml:4:11: error[value-invalid]: expected a whole number from 0 to 4294967295",
+        );
+        check("name: null\n", "s.yaml:1:7: error[value-invalid]: expected a text, found null");
         check("name: [\n", "s.yaml:1:7: error[value-invalid]: expected string scalar");
         check("name: \"a\n", "s.yaml:2:1: error[yaml-invalid]: invalid indentation in multiline quoted scalar");
         check("name: a\n<<: {maxCount: 3}\n", "s.yaml:2:1: error[merge-key]: merge keys (`<<`) are not read");

@@ -134,6 +134,37 @@ fn values_are_described_and_not_only_keys() {
     check(&["mode"], json!("Dry"), false);
 }
 
+/// What a policy's `versions` may be, to an editor and to the reader alike.
+#[test]
+fn versions_are_described_as_they_are_read() {
+    let validator = jsonschema::validator_for(&schema("policy")).unwrap();
+    let (_, policy) = shipped().into_iter().find(|(file, _)| file == "deploy/example/policy.d/orders.yaml").unwrap();
+    for (versions, valid) in [
+        (json!(3), true),
+        (json!("3"), true),
+        (json!(">=3,<7"), true),
+        (json!([1, ">= 3"]), true),
+        (json!(-1), false),
+        (json!(1.5), false),
+        (json!("latest"), false),
+        (json!("v3"), false),
+        (json!([null]), false),
+        (json!({"first": 1}), false),
+    ] {
+        let mut document = policy.clone();
+        document["spec"]["routes"][0]["request"]["schemas"]["versions"] = versions.clone();
+        assert_eq!(validator.is_valid(&document), valid, "{versions}");
+        let file = PolicyFile { name: "document".into(), text: document.to_string() };
+        let findings =
+            Policy::compile(&[file], &[], &Arc::default(), &Settings::default(), &Programs::default()).unwrap_err();
+        let wrong = findings.iter().any(|finding| {
+            let unread = finding.rule == "value-invalid";
+            finding.rule == "version-invalid" || unread
+        });
+        assert_eq!(wrong, !valid, "{versions}: {findings:?}");
+    }
+}
+
 /// The reader's own word on what it knows at a place, from its finding about a key that it does not know.
 fn known(document: &Value, place: &str) -> BTreeSet<String> {
     let mut odd = document.clone();
