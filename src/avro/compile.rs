@@ -80,8 +80,8 @@ impl Shapes {
         }
     }
 
-    /// The types in an order in which children stand before their parents, but for the way back to a record that is
-    /// still open: that record contains itself. Counts the uses on the way.
+    /// The types in an order in which children stand before their parents, but for the way back to a type that is still
+    /// open: it contains itself. Counts the uses on the way.
     fn children_first(&mut self, schema: &Schema) -> Vec<NodeId> {
         #[derive(Clone, Copy, PartialEq)]
         enum Seen {
@@ -105,14 +105,20 @@ impl Shapes {
                 open.pop();
                 continue;
             };
-            let mut shape = self.get(child);
-            shape.uses += 1;
+            let shape = self.get(child);
+            self.set(child, Shape { uses: shape.uses + 1, ..shape });
             match seen.get(child.0 as usize) {
-                Some(Seen::Open) => shape.recursive = true,
+                Some(Seen::Open) => {
+                    // Where a record was narrowed, the way may lead into its old self by a field: then the way back to
+                    // that type goes through the record that has the field.
+                    let mut way = std::iter::once(child).chain(open.iter().rev().map(|(id, _)| *id));
+                    if let Some(record) = way.find(|id| matches!(schema.node(*id).kind, Kind::Record(_))) {
+                        self.set(record, Shape { recursive: true, ..self.get(record) });
+                    }
+                }
                 Some(Seen::Not) => open.push((child, children(&schema.node(child).kind).into_iter())),
                 _ => {}
             }
-            self.set(child, shape);
         }
         order
     }
