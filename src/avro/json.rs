@@ -1,11 +1,14 @@
-//! A bounded JSON reader that keeps the place of every value and takes Java's comments.
+//! A bounded JSON reader that knows the place of every value and takes Java's comments.
 //!
 //! Strict JSON but for a byte order mark at the start and the comments `//` and `/* */`, which Avro's Java parser
-//! takes. Time is linear in the text; nesting is bounded, so reading, walking and dropping a value may recurse.
+//! takes. Time is linear in the text but for sorting an object's names; nesting is bounded, so reading and walking a
+//! value may recurse.
+//!
+//! What is read is a [`Tape`]: for each value where it stands in the text, and no copy of it. Strings lose their escapes,
+//! and places their bytes, when somebody asks.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
 /// A place in a text, for a person: line and column from 1, columns in characters; and the byte from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
@@ -18,27 +21,55 @@ pub struct Place {
     pub byte: u32,
 }
 
-/// A JSON value and where it stands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Json {
-    /// The value.
-    pub value: Value,
-    /// Its first character.
-    pub place: Place,
+/// A text that holds one JSON value: where that stands, and each value in it.
+#[derive(Debug)]
+pub struct Tape<'t> {
+    text: &'t str,
+    /// In the order of the text; an object has a name and a value in turn.
+    tokens: Vec<Token>,
+}
+
+/// A value of a text, or the name of a member.
+#[derive(Debug, Clone, Copy, Default)]
+struct Token {
+    /// Its first byte.
+    start: u32,
+    /// The byte behind it; 0 while it is open.
+    end: u32,
+    /// The token behind it and all that it holds; 0 while it is open.
+    next: u32,
+}
+
+/// A JSON value, where it stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Json<'a> {
+    tape: &'a Tape<'a>,
+    at: u32,
 }
 
 /// What a JSON value can be. Numbers keep their text, so that none is rounded.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the names are JSON's")]
-pub enum Value {
+pub enum Value<'a> {
     Null,
     Boolean(bool),
-    Number(Arc<str>),
-    String(Arc<str>),
-    Array(Vec<Json>),
-    /// Members in the order of the text.
-    Object(Vec<(Json, Json)>),
+    Number(&'a str),
+    String(Cow<'a, str>),
+    Array(Items<'a>),
+    Object(Members<'a>),
 }
+
+/// The items of an array, in the order of the text.
+#[derive(Debug, Clone)]
+pub struct Items<'a> {
+    tape: &'a Tape<'a>,
+    at: u32,
+    end: u32,
+}
+
+/// The members of an object, in the order of the text: each a name, which is a string, and a value.
+#[derive(Debug, Clone)]
+pub struct Members<'a>(Items<'a>);
 
 /// What a text may cost to read. Each bound is inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,52 +97,118 @@ pub struct JsonError {
     pub message: Box<str>,
 }
 
-impl Json {
+impl Place {
+    /// Where the text begins, behind a byte order mark.
+    pub(super) fn first(text: &str) -> Self {
+        Self { line: 1, column: 1, byte: place_byte(if text.starts_with(MARK) { MARK.len_utf8() } else { 0 }) }
+    }
+
+    /// The place of a byte.
+    pub(super) fn of(text: &str, byte: u32) -> Self {
+        Self::first(text).further(text, byte)
+    }
+
+    /// The place of a byte that is no earlier in the text.
+    pub(super) fn further(self, text: &str, byte: u32) -> Self {
+        let passed = text.get(self.byte as usize..byte as usize).unwrap_or_default();
+        let Some(end) = passed.rfind('\n') else {
+            return Self { column: self.column + place_byte(passed.chars().count()), byte, ..self };
+        };
+        let lines = passed.bytes().filter(|byte| *byte == b'\n').count();
+        let column = passed.get(end..).unwrap_or_default().chars().count();
+        Self { line: self.line + place_byte(lines), column: place_byte(column), byte }
+    }
+}
+
+/// A byte order mark.
+const MARK: char = '\u{feff}';
+
+/// A number of bytes or characters as a [`Place`] keeps it; the bound on the text keeps it exact.
+fn place_byte(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+impl<'t> Tape<'t> {
     /// Reads the one value that a text holds.
     ///
     /// # Errors
     /// At the first place where the text is no JSON, goes past a bound, or names a member of an object twice.
-    pub fn read(text: &str, bounds: &Bounds) -> Result<Self, JsonError> {
-        let start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-        let first = Place { line: 1, column: 1, byte: place_byte(start) };
+    pub fn read(text: &'t str, bounds: &Bounds) -> Result<Self, JsonError> {
+        let first = Place::first(text);
         if text.len() > bounds.bytes_max as usize {
             let message = format!("the text has {} bytes; at most {} are read", text.len(), bounds.bytes_max);
             return Err(JsonError { place: first, message: message.into() });
         }
-        let mut reader = Reader { text, at: start, mark: first, bounds, values: 0 };
-        let value = reader.value(0)?;
+        let mut reader = Reader::new(text, first.byte, *bounds);
+        reader.value(0)?;
         reader.skip_blank()?;
         match reader.peek() {
-            None => Ok(value),
+            None => Ok(Self { text, tokens: reader.tokens }),
             Some(_) => Err(reader.unexpected("the end of the text")),
         }
     }
 
+    /// The value.
+    #[must_use]
+    pub fn root(&self) -> Json<'_> {
+        Json { tape: self, at: 0 }
+    }
+
+    fn token(&self, at: u32) -> Token {
+        self.tokens.get(at as usize).copied().unwrap_or_default()
+    }
+}
+
+impl<'a> Json<'a> {
+    /// What it is.
+    #[must_use]
+    pub fn value(self) -> Value<'a> {
+        match self.first() {
+            b'{' => Value::Object(Members(self.inner())),
+            b'[' => Value::Array(self.inner()),
+            b'"' => Value::String(self.unescaped()),
+            b'n' => Value::Null,
+            b't' => Value::Boolean(true),
+            b'f' => Value::Boolean(false),
+            _ => Value::Number(self.text()),
+        }
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn text(self) -> &'a str {
+        let Token { start, end, .. } = self.tape.token(self.at);
+        self.tape.text.get(start as usize..end as usize).unwrap_or_default()
+    }
+
+    /// Its first byte.
+    #[must_use]
+    pub fn start(self) -> u32 {
+        self.tape.token(self.at).start
+    }
+
     /// The value of an object's member; `None` for other values too.
     #[must_use]
-    pub fn get(&self, member: &str) -> Option<&Self> {
-        match &self.value {
-            Value::Object(members) => members.iter().find(|(name, _)| name.as_str() == Some(member)).map(|(_, v)| v),
-            Value::Null | Value::Boolean(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
-        }
+    pub fn get(self, member: &str) -> Option<Self> {
+        self.members().find(|(name, _)| name.is(member)).map(|(_, value)| value)
     }
 
     /// The text of a string.
     #[must_use]
-    pub fn as_str(&self) -> Option<&str> {
-        if let Value::String(text) = &self.value { Some(text) } else { None }
+    pub fn as_str(self) -> Option<Cow<'a, str>> {
+        (self.first() == b'"').then(|| self.unescaped())
     }
 
     /// The items of an array.
     #[must_use]
-    pub fn as_array(&self) -> Option<&[Self]> {
-        if let Value::Array(items) = &self.value { Some(items) } else { None }
+    pub fn as_array(self) -> Option<Items<'a>> {
+        (self.first() == b'[').then(|| self.inner())
     }
 
     /// What it is, for a sentence: `a string`, `null`.
     #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self.value {
+    pub fn word(self) -> &'static str {
+        match self.value() {
             Value::Null => "null",
             Value::Boolean(_) => "a boolean",
             Value::Number(_) => "a number",
@@ -119,6 +216,57 @@ impl Json {
             Value::Array(_) => "an array",
             Value::Object(_) => "an object",
         }
+    }
+
+    /// The members of an object; none of any other value.
+    fn members(self) -> Members<'a> {
+        let inner = self.inner();
+        Members(if self.first() == b'{' { inner } else { Items { end: inner.at, ..inner } })
+    }
+
+    /// The values directly in it.
+    fn inner(self) -> Items<'a> {
+        Items { tape: self.tape, at: self.at + 1, end: self.tape.token(self.at).next }
+    }
+
+    /// The byte by which JSON tells what a value is.
+    fn first(self) -> u8 {
+        self.tape.text.as_bytes().get(self.start() as usize).copied().unwrap_or_default()
+    }
+
+    /// Whether a string is this one.
+    fn is(self, text: &str) -> bool {
+        let written = self.text();
+        written.get(1..written.len().saturating_sub(1)) == Some(text)
+            || written.contains('\\') && self.unescaped() == text
+    }
+
+    /// The text of what is known to be a string.
+    fn unescaped(self) -> Cow<'a, str> {
+        unescaped(self.tape.text, self.start())
+    }
+}
+
+/// The text of a string that was read before.
+fn unescaped(text: &str, start: u32) -> Cow<'_, str> {
+    Reader::new(text, start, Bounds::default()).string().unwrap_or_default()
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Json<'a>;
+
+    fn next(&mut self) -> Option<Json<'a>> {
+        let json = Json { tape: self.tape, at: self.at };
+        self.at = self.tape.token(self.at).next;
+        (json.at < self.end).then_some(json)
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (Json<'a>, Json<'a>);
+
+    fn next(&mut self) -> Option<(Json<'a>, Json<'a>)> {
+        Some((self.0.next()?, self.0.next()?))
     }
 }
 
@@ -130,57 +278,44 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// A byte's offset as a [`Place`] keeps it; the bound on the text keeps it exact.
-fn place_byte(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
-}
-
 /// Stands before the byte `at`. Every function leaves it behind what it read.
 struct Reader<'a> {
     text: &'a str,
     at: usize,
-    /// The last place that was counted. Places are asked for in the order of the text, so each character is counted
-    /// once, however long its line is.
-    mark: Place,
-    bounds: &'a Bounds,
-    values: u32,
+    bounds: Bounds,
+    tokens: Vec<Token>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(text: &'a str, start: u32, bounds: Bounds) -> Self {
+        Self { text, at: start as usize, bounds, tokens: Vec::new() }
+    }
+
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    fn rest(&self) -> &str {
+    fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
     }
 
     fn eat(&mut self, expected: &str) -> bool {
-        let found = self.rest().starts_with(expected);
+        let found = self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(expected.as_bytes()));
         if found {
             self.at += expected.len();
         }
         found
     }
 
-    fn place(&mut self) -> Place {
-        for character in self.text.get(self.mark.byte as usize..self.at).unwrap_or_default().chars() {
-            if character == '\n' {
-                self.mark.line += 1;
-                self.mark.column = 1;
-            } else {
-                self.mark.column += 1;
-            }
-        }
-        self.mark.byte = place_byte(self.at);
-        self.mark
+    fn error_at(&self, at: usize, message: impl Into<Box<str>>) -> JsonError {
+        JsonError { place: Place::of(self.text, place_byte(at)), message: message.into() }
     }
 
-    fn error(&mut self, message: impl Into<Box<str>>) -> JsonError {
-        JsonError { place: self.place(), message: message.into() }
+    fn error(&self, message: impl Into<Box<str>>) -> JsonError {
+        self.error_at(self.at, message)
     }
 
-    fn unexpected(&mut self, expected: &str) -> JsonError {
+    fn unexpected(&self, expected: &str) -> JsonError {
         let message = match self.rest().chars().next() {
             Some(found) => format!("expected {expected}, found {}", quoted(found.encode_utf8(&mut [0; 4]))),
             None => format!("expected {expected}, but the text ends here"),
@@ -191,66 +326,76 @@ impl Reader<'_> {
     /// Skips white space and comments.
     fn skip_blank(&mut self) -> Result<(), JsonError> {
         loop {
-            while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-                self.at += 1;
-            }
-            let rest = self.rest();
-            if rest.starts_with("//") {
-                self.at += rest.find('\n').unwrap_or(rest.len());
-            } else if rest.starts_with("/*") {
-                match rest.get(2..).and_then(|comment| comment.find("*/")) {
-                    Some(length) => self.at += length + 4,
-                    None => return Err(self.error("this comment has no end: close it with `*/`")),
+            match self.peek() {
+                Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
+                Some(b'/') if self.rest().starts_with("//") => {
+                    self.at += self.rest().find('\n').unwrap_or(self.rest().len());
                 }
-            } else {
-                return Ok(());
+                Some(b'/') if self.rest().starts_with("/*") => {
+                    match self.rest().get(2..).and_then(|comment| comment.find("*/")) {
+                        Some(length) => self.at += length + 4,
+                        None => return Err(self.error("this comment has no end: close it with `*/`")),
+                    }
+                }
+                _ => return Ok(()),
             }
         }
     }
 
-    fn count_value(&mut self) -> Result<(), JsonError> {
-        self.values += 1;
-        if self.values > self.bounds.values_max {
-            let values_max = self.bounds.values_max;
+    /// Begins a token: a value, or a member's name.
+    fn begin(&mut self) -> Result<usize, JsonError> {
+        let values_max = self.bounds.values_max;
+        if self.tokens.len() >= values_max as usize {
             return Err(self.error(format!("more than {values_max} values; no more are read")));
         }
-        Ok(())
+        self.tokens.push(Token { start: place_byte(self.at), ..Token::default() });
+        Ok(self.tokens.len() - 1)
+    }
+
+    /// Ends the token that began there.
+    fn end(&mut self, token: usize) {
+        let next = place_byte(self.tokens.len());
+        if let Some(token) = self.tokens.get_mut(token) {
+            *token = Token { end: place_byte(self.at), next, ..*token };
+        }
     }
 
     /// The value that comes next, inside `depth` arrays and objects.
-    fn value(&mut self, depth: u32) -> Result<Json, JsonError> {
+    fn value(&mut self, depth: u32) -> Result<(), JsonError> {
         self.skip_blank()?;
-        self.count_value()?;
-        let place = self.place();
-        let value = match self.peek() {
+        let token = self.begin()?;
+        match self.peek() {
             Some(b'{' | b'[') if depth >= self.bounds.depth_max => {
                 let depth_max = self.bounds.depth_max;
                 return Err(self.error(format!("nested deeper than {depth_max} arrays and objects")));
             }
-            Some(b'{') => Value::Object(self.object(depth + 1)?),
-            Some(b'[') => Value::Array(self.array(depth + 1)?),
-            Some(b'"') => Value::String(self.string()?),
-            Some(b'-' | b'0'..=b'9') => Value::Number(self.number()?),
-            Some(_) if self.eat("null") => Value::Null,
-            Some(_) if self.eat("true") => Value::Boolean(true),
-            Some(_) if self.eat("false") => Value::Boolean(false),
-            Some(_) | None => return Err(self.unexpected("a JSON value")),
-        };
-        Ok(Json { value, place })
+            Some(b'{') => {
+                let members = self.object(depth + 1);
+                // A name that stands here twice does so before whatever went wrong behind it.
+                self.different_names(token)?;
+                members?;
+            }
+            Some(b'[') => self.array(depth + 1)?,
+            Some(b'"') => drop(self.string()?),
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            _ if self.eat("null") || self.eat("true") || self.eat("false") => {}
+            _ => return Err(self.unexpected("a JSON value")),
+        }
+        self.end(token);
+        Ok(())
     }
 
-    fn array(&mut self, depth: u32) -> Result<Vec<Json>, JsonError> {
+    fn array(&mut self, depth: u32) -> Result<(), JsonError> {
         self.at += 1;
-        let mut items = Vec::new();
         self.skip_blank()?;
         if self.eat("]") {
-            return Ok(items);
+            return Ok(());
         }
         loop {
-            items.push(self.value(depth)?);
+            self.value(depth)?;
             self.skip_blank()?;
             if self.eat("]") {
-                return Ok(items);
+                return Ok(());
             }
             if !self.eat(",") {
                 return Err(self.unexpected("`,` or `]` after an array's item"));
@@ -258,34 +403,28 @@ impl Reader<'_> {
         }
     }
 
-    fn object(&mut self, depth: u32) -> Result<Vec<(Json, Json)>, JsonError> {
+    fn object(&mut self, depth: u32) -> Result<(), JsonError> {
         self.at += 1;
-        let mut members = Vec::new();
-        let mut names = HashSet::new();
         self.skip_blank()?;
         if self.eat("}") {
-            return Ok(members);
+            return Ok(());
         }
         loop {
             self.skip_blank()?;
-            self.count_value()?;
-            let place = self.place();
+            let name = self.begin()?;
             if self.peek() != Some(b'"') {
                 return Err(self.unexpected("a member's name in double quotes"));
             }
-            let name = self.string()?;
-            if !names.insert(name.clone()) {
-                let message = format!("{} is a member of this object already", quoted(&name));
-                return Err(JsonError { place, message: message.into() });
-            }
+            self.string()?;
+            self.end(name);
             self.skip_blank()?;
             if !self.eat(":") {
                 return Err(self.unexpected("`:` after a member's name"));
             }
-            members.push((Json { value: Value::String(name), place }, self.value(depth)?));
+            self.value(depth)?;
             self.skip_blank()?;
             if self.eat("}") {
-                return Ok(members);
+                return Ok(());
             }
             if !self.eat(",") {
                 return Err(self.unexpected("`,` or `}` after an object's member"));
@@ -293,9 +432,27 @@ impl Reader<'_> {
         }
     }
 
-    /// A number as it is written, held to JSON's grammar.
-    fn number(&mut self) -> Result<Arc<str>, JsonError> {
-        let start = self.at;
+    /// Refuses an object, or what is read of it, where a name stands in it twice.
+    fn different_names(&self, object: usize) -> Result<(), JsonError> {
+        let mut at = object + 1;
+        let names = std::iter::from_fn(|| {
+            let name = self.tokens.get(at).filter(|name| name.end > 0)?;
+            // Behind a value that is still open there is no name.
+            let value = self.tokens.get(at + 1).filter(|value| value.next > 0);
+            at = value.map_or(self.tokens.len(), |value| value.next as usize);
+            Some((unescaped(self.text, name.start), name.start))
+        });
+        match repeated(names).first() {
+            None => Ok(()),
+            Some(&start) => {
+                let message = format!("{} is a member of this object already", quoted(&unescaped(self.text, start)));
+                Err(self.error_at(start as usize, message))
+            }
+        }
+    }
+
+    /// A number, held to JSON's grammar.
+    fn number(&mut self) -> Result<(), JsonError> {
         self.eat("-");
         if !self.eat("0") {
             self.digits()?;
@@ -309,7 +466,7 @@ impl Reader<'_> {
             let _sign = self.eat("+") || self.eat("-");
             self.digits()?;
         }
-        Ok(self.text.get(start..self.at).unwrap_or_default().into())
+        Ok(())
     }
 
     fn digits(&mut self) -> Result<(), JsonError> {
@@ -321,42 +478,34 @@ impl Reader<'_> {
     }
 
     /// A string, from its opening quote to its closing one.
-    fn string(&mut self) -> Result<Arc<str>, JsonError> {
-        let open = self.place();
+    fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
+        let open = self.at;
         self.at += 1;
-        let mut unescaped = String::new();
+        let mut unescaped = Cow::default();
         loop {
-            let start = self.at;
-            while self.peek().is_some_and(|byte| byte != b'"' && byte != b'\\' && byte >= b' ') {
-                self.at += 1;
-            }
-            // The bytes that stop the loop are ASCII, so both ends are characters' ends.
-            let plain = self.text.get(start..self.at).unwrap_or_default();
+            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+            let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' ')).unwrap_or(rest.len());
+            // The bytes that stop it are ASCII, so both ends are characters' ends.
+            unescaped += self.rest().get(..length).unwrap_or_default();
+            self.at += length;
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    if unescaped.is_empty() {
-                        return Ok(plain.into());
-                    }
-                    unescaped.push_str(plain);
-                    return Ok(unescaped.into());
+                    return Ok(unescaped);
                 }
-                Some(b'\\') => {
-                    unescaped.push_str(plain);
-                    unescaped.push(self.escape()?);
-                }
+                Some(b'\\') => unescaped.to_mut().push(self.escape()?),
                 Some(control) => {
                     let message = format!("a string holds no control character: write \\u{control:04x}");
                     return Err(self.error(message));
                 }
-                None => return Err(JsonError { place: open, message: "this string has no closing quote".into() }),
+                None => return Err(self.error_at(open, "this string has no closing quote")),
             }
         }
     }
 
     /// The character of an escape, from its backslash.
     fn escape(&mut self) -> Result<char, JsonError> {
-        let open = self.place();
+        let open = self.at;
         self.at += 1;
         let byte = self.peek();
         self.at += usize::from(byte.is_some_and(|byte| byte.is_ascii()));
@@ -379,25 +528,45 @@ impl Reader<'_> {
                 }
                 let character = char::decode_utf16(units.into_iter().take(length)).next().and_then(Result::ok);
                 let half = "half a surrogate pair is no character: write both, such as \\ud83d\\ude00";
-                character.ok_or_else(|| JsonError { place: open, message: half.into() })
+                character.ok_or_else(|| self.error_at(open, half))
             }
             Some(_) | None => {
                 let message = "no such escape: JSON has \\\" \\\\ \\/ \\b \\f \\n \\r \\t and \\u with four hex digits";
-                Err(JsonError { place: open, message: message.into() })
+                Err(self.error_at(open, message))
             }
         }
     }
 
     /// The four hex digits behind `\u`.
-    fn code_unit(&mut self, open: Place) -> Result<u16, JsonError> {
+    fn code_unit(&mut self, open: usize) -> Result<u16, JsonError> {
         let unit = self
             .text
             .get(self.at..self.at + 4)
             .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
             .and_then(|digits| u16::from_str_radix(digits, 16).ok());
         self.at += 4;
-        unit.ok_or_else(|| JsonError { place: open, message: "\\u wants four hex digits".into() })
+        unit.ok_or_else(|| self.error_at(open, "\\u wants four hex digits"))
     }
+}
+
+/// Of items, each with its position, the positions of those that are equal to an earlier one, in order.
+pub(super) fn repeated<T: Ord, P: Ord + Copy>(items: impl Iterator<Item = (T, P)>) -> Vec<P> {
+    let mut items: Vec<(T, P)> = items.collect();
+    items.sort_unstable();
+    let mut found: Vec<P> = items
+        .windows(2)
+        .filter_map(|pair| {
+            if let [(one, _), (two, at)] = pair
+                && one == two
+            {
+                Some(*at)
+            } else {
+                None
+            }
+        })
+        .collect();
+    found.sort_unstable();
+    found
 }
 
 /// A text of the input as messages show it: in backticks, escaped, and cut where it is long.
@@ -420,25 +589,25 @@ mod tests {
 
     const SMALL: Bounds = Bounds { bytes_max: 40, depth_max: 3, values_max: 5 };
 
-    fn read(text: &str) -> Result<Json, JsonError> {
-        Json::read(text, &Bounds::default())
+    fn read(text: &str) -> Result<Tape<'_>, JsonError> {
+        Tape::read(text, &Bounds::default())
     }
 
     fn check_error(text: &str, bounds: &Bounds, expected: &str) {
-        let error = Json::read(text, bounds).expect_err(text).to_string();
+        let error = Tape::read(text, bounds).expect_err(text).to_string();
         assert!(error.starts_with(expected), "{text}\n  is     {error}\n  wanted {expected}");
     }
 
     /// Values without their places.
-    fn bare(json: &Json) -> String {
-        match &json.value {
+    fn bare(json: Json<'_>) -> String {
+        match json.value() {
             Value::Null => "null".into(),
             Value::Boolean(value) => value.to_string(),
             Value::Number(text) => text.to_string(),
             Value::String(text) => format!("{text:?}"),
-            Value::Array(items) => format!("[{}]", items.iter().map(bare).collect::<Vec<_>>().join(",")),
+            Value::Array(items) => format!("[{}]", items.map(bare).collect::<Vec<_>>().join(",")),
             Value::Object(members) => {
-                let members: Vec<_> = members.iter().map(|(name, v)| format!("{}:{}", bare(name), bare(v))).collect();
+                let members: Vec<_> = members.map(|(name, v)| format!("{}:{}", bare(name), bare(v))).collect();
                 format!("{{{}}}", members.join(","))
             }
         }
@@ -461,7 +630,7 @@ mod tests {
             (r#"{"a":[{"b":null}],"c":""}"#, r#"{"a":[{"b":null}],"c":""}"#),
             ("// one\n/* two\n * / */[/**/1// x\n,2]//", "[1,2]"),
         ] {
-            assert_eq!(bare(&read(text).expect(text)), expected, "{text}");
+            assert_eq!(bare(read(text).expect(text).root()), expected, "{text}");
         }
     }
 
@@ -505,9 +674,9 @@ mod tests {
     #[test]
     fn holds_to_its_bounds() {
         for (text, whole) in [("[[[]]]", true), ("[[[[]]]]", false), ("[1,2,3,4]", true), ("[1,2,3,4,5]", false)] {
-            assert_eq!(Json::read(text, &SMALL).is_ok(), whole, "{text}");
+            assert_eq!(Tape::read(text, &SMALL).is_ok(), whole, "{text}");
         }
-        assert!(Json::read(&format!("\"{}\"", "x".repeat(38)), &SMALL).is_ok());
+        assert!(Tape::read(&format!("\"{}\"", "x".repeat(38)), &SMALL).is_ok());
         check_error(&format!("\"{}\"", "x".repeat(39)), &SMALL, "1:1: the text has 41 bytes; at most 40 are read");
         check_error("[[[[]]]]", &SMALL, "1:4: nested deeper than 3");
         check_error("{\"a\":1,\"b\":2,\"c\":3}", &SMALL, "1:14: more than 5 values");
@@ -522,10 +691,25 @@ mod tests {
 
     #[test]
     fn places_count_characters_and_bytes() {
-        let json = read("\u{feff}{\"é\":\r\n  [true, \"x\"]}").expect("JSON");
-        let items = json.get("é").and_then(Json::as_array).expect("an array");
-        assert_eq!(json.place, Place { line: 1, column: 1, byte: 3 });
-        assert_eq!(items[0].place, Place { line: 2, column: 4, byte: 14 });
-        assert_eq!(items[1].place, Place { line: 2, column: 10, byte: 20 });
+        let text = "\u{feff}{\"é\":\r\n  [true, \"x\"]}";
+        let tape = read(text).expect("JSON");
+        let items = tape.root().get("é").and_then(Json::as_array).expect("an array");
+        let places: Vec<_> = items.map(|item| Place::of(text, item.start())).collect();
+        assert_eq!(Place::of(text, tape.root().start()), Place { line: 1, column: 1, byte: 3 });
+        assert_eq!(places, [Place { line: 2, column: 4, byte: 14 }, Place { line: 2, column: 10, byte: 20 }]);
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_told_before_what_is_wrong_behind_it() {
+        for (text, expected) in [
+            (r#"{"a":1,"b":[{"a":1}],"a":1,"b""#, "1:22: `a` is a member"),
+            (r#"{"a":1,"\u0061":[1,"#, "1:8: `a` is a member"),
+            (r#"{"a":1,"a" 1"#, "1:8: `a` is a member"),
+            (r#"{"a":1,"b":{"c":1,"c":1,"d"},"b":1}"#, "1:19: `c` is a member"),
+            (r#"{"a":1,"b":2,"a":{"c":1,"c":1}}"#, "1:14: `a` is a member"),
+            (r#"{"a":1,"a"#, "1:8: this string has no closing quote"),
+        ] {
+            check_error(text, &Bounds::default(), expected);
+        }
     }
 }

@@ -10,7 +10,7 @@ mod build;
 mod check;
 mod logical;
 
-use super::json::{Bounds, Json, JsonError, Place};
+use super::json::{Bounds, JsonError, Place, Tape};
 use super::schema::Schema;
 use build::Builder;
 use sha2::{Digest, Sha256};
@@ -84,24 +84,24 @@ impl SchemaErrors {
 
 fn parse(files: &[SchemaFile<'_>]) -> Result<Schema, SchemaErrors> {
     let mut errors = Errors::default();
-    let texts = read(files, &mut errors);
+    let tapes = read(files, &mut errors);
     errors.none(files)?;
 
     let mut builder = Builder::new(files, &mut errors);
     let mut root = None;
-    for json in &texts {
-        root = builder.file(json);
+    for tape in &tapes {
+        root = builder.file(tape.root());
     }
     let linked = builder.link(root);
     errors.none(files)?;
     let (Some(linked), Some(last)) = (linked, files.last()) else {
-        errors.add(0, Place::default(), "a schema needs at least one file");
+        errors.add(0, 0, "a schema needs at least one file");
         return Err(errors.kept(files));
     };
 
     for (record, message) in check::endless(&linked.nodes) {
         let (file, place) = linked.origin(record);
-        errors.add(file, place, message);
+        errors.add(file, place.byte, message);
     }
     errors.none(files)?;
     Ok(Schema {
@@ -114,18 +114,18 @@ fn parse(files: &[SchemaFile<'_>]) -> Result<Schema, SchemaErrors> {
 }
 
 /// The JSON of every file; where one has none, an error.
-fn read(files: &[SchemaFile<'_>], errors: &mut Errors) -> Vec<Json> {
+fn read<'a>(files: &[SchemaFile<'a>], errors: &mut Errors) -> Vec<Tape<'a>> {
     let mut bounds = Bounds { bytes_max: Schema::BYTES_MAX, ..Bounds::default() };
-    let mut texts = Vec::with_capacity(files.len());
+    let mut tapes = Vec::with_capacity(files.len());
     for (file, SchemaFile { text, .. }) in files.iter().enumerate() {
-        match Json::read(text, &bounds) {
-            Ok(json) => texts.push(json),
-            Err(JsonError { place, message }) => errors.add(file, place, message),
+        match Tape::read(text, &bounds) {
+            Ok(tape) => tapes.push(tape),
+            Err(JsonError { place, message }) => errors.add(file, place.byte, message),
         }
         let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
         bounds.bytes_max = bounds.bytes_max.saturating_sub(length);
     }
-    texts
+    tapes
 }
 
 /// One text is hashed as it is, so that any tool finds the same sum. Several are each preceded by their length, or the
@@ -141,14 +141,14 @@ fn sha256(files: &[SchemaFile<'_>]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Errors as they are found: the number of the file, the place, the message.
+/// Errors as they are found: the number of the file, the byte, the message.
 #[derive(Default)]
-struct Errors(Vec<(usize, Place, Box<str>)>);
+struct Errors(Vec<(usize, u32, Box<str>)>);
 
 impl Errors {
-    fn add(&mut self, file: usize, place: Place, message: impl Into<Box<str>>) {
+    fn add(&mut self, file: usize, byte: u32, message: impl Into<Box<str>>) {
         if self.0.len() < SchemaErrors::LEN_MAX {
-            self.0.push((file, place, message.into()));
+            self.0.push((file, byte, message.into()));
         }
     }
 
@@ -158,11 +158,11 @@ impl Errors {
 
     fn kept(&mut self, files: &[SchemaFile<'_>]) -> SchemaErrors {
         let mut errors = std::mem::take(&mut self.0);
-        errors.sort_by_key(|(file, place, _)| (*file, *place));
-        let located = errors.into_iter().map(|(file, place, message)| SchemaError {
-            file: files.get(file).map(|file| file.name.into()),
-            place,
-            message,
+        errors.sort_by_key(|(file, byte, _)| (*file, *byte));
+        let located = errors.into_iter().map(|(file, byte, message)| {
+            let file = files.get(file);
+            let place = file.map_or_else(Place::default, |file| Place::of(file.text, byte));
+            SchemaError { file: file.map(|file| file.name.into()), place, message }
         });
         SchemaErrors(located.collect())
     }

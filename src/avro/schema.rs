@@ -3,7 +3,7 @@
 //! Every name is resolved, so a consumer walks [`NodeId`]s and never looks a name up again. What the wire does not
 //! show but people and schema resolution need (documentation, defaults, aliases, attributes) is kept as well.
 
-use super::json::{Json, Place};
+use super::json::Place;
 use std::sync::Arc;
 
 /// A schema whose names are all resolved: an arena of [`Node`]s and the root among them.
@@ -88,8 +88,8 @@ pub struct Field {
     pub aliases: Vec<Arc<str>>,
     /// Its type.
     pub node: NodeId,
-    /// What a reader takes where the writer has no such field. Unchecked: the wire never shows it.
-    pub default: Option<Json>,
+    /// What a reader takes where the writer has no such field: JSON, as it is written. Unchecked: the wire never shows it.
+    pub default: Option<Box<str>>,
     /// How the field sorts, as it is written. Unchecked too; kept because `apache-avro` for Rust keeps it in canonical
     /// form.
     pub order: Option<Arc<str>>,

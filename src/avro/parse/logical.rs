@@ -4,8 +4,8 @@ use crate::avro::json::{Json, Value};
 use crate::avro::schema::{Fixed, Kind, Logical};
 
 /// The logical type that a type's object names, where it is valid for that kind.
-pub(super) fn read(object: &Json, kind: &Kind) -> Option<Logical> {
-    let logical = match (object.get("logicalType")?.as_str()?, kind) {
+pub(super) fn read(object: Json<'_>, kind: &Kind) -> Option<Logical> {
+    let logical = match (&*object.get("logicalType")?.as_str()?, kind) {
         ("decimal", Kind::Bytes | Kind::Fixed(_)) => decimal(object, kind)?,
         ("big-decimal", Kind::Bytes) => Logical::BigDecimal,
         ("uuid", Kind::String | Kind::Fixed(Fixed { size: 16, .. })) => Logical::Uuid,
@@ -24,15 +24,15 @@ pub(super) fn read(object: &Json, kind: &Kind) -> Option<Logical> {
     Some(logical)
 }
 
-fn decimal(object: &Json, kind: &Kind) -> Option<Logical> {
+fn decimal(object: Json<'_>, kind: &Kind) -> Option<Logical> {
     let precision = integer(object.get("precision")?)?;
     let scale = object.get("scale").map_or(Some(0), integer)?;
     let fits = if let Kind::Fixed(fixed) = kind { precision <= digits(fixed.size) } else { true };
     (precision > 0 && scale <= precision && fits).then_some(Logical::Decimal { precision, scale })
 }
 
-fn integer(json: &Json) -> Option<u32> {
-    if let Value::Number(text) = &json.value { text.parse().ok() } else { None }
+fn integer(json: Json<'_>) -> Option<u32> {
+    if let Value::Number(text) = json.value() { text.parse().ok() } else { None }
 }
 
 /// The most decimal digits of which every number fits a two's complement of `size` bytes. Sizes from a few hundred

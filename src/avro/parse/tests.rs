@@ -374,8 +374,8 @@ fn holds_to_its_bounds() {
     let find = |text: &str| {
         let files = [SchemaFile { name: "", text }];
         let mut errors = Errors::default();
-        let texts = read(&files, &mut errors);
-        Builder::new(&files, &mut errors).file(&texts[0]);
+        let tapes = read(&files, &mut errors);
+        Builder::new(&files, &mut errors).file(tapes[0].root());
         errors.0.iter().any(|(_, _, message)| message.starts_with(&too_many))
     };
     assert_eq!((find(&union(nodes_max)), find(&union(nodes_max + 1))), (false, true));
@@ -402,10 +402,10 @@ fn a_long_namespace_does_not_make_a_small_text_large() {
 fn every_node_belongs_to_the_file_it_is_written_in() {
     let files = [SchemaFile { name: "a", text: "[\"int\",\"long\"]" }, SchemaFile { name: "b", text: "\"int\"" }];
     let mut errors = Errors::default();
-    let texts = read(&files, &mut errors);
+    let tapes = read(&files, &mut errors);
     let mut builder = Builder::new(&files, &mut errors);
-    builder.file(&texts[0]);
-    let root = builder.file(&texts[1]);
+    builder.file(tapes[0].root());
+    let root = builder.file(tapes[1].root());
     let linked = builder.link(root).expect("linked");
     let origins: Vec<usize> = (0..4).map(|id| linked.origin(NodeId(id)).0).collect();
     assert_eq!(origins, [0, 0, 0, 1]);

@@ -1,8 +1,9 @@
 //! Whether a default is a value of its field's type: parsing leaves that open, since the wire never shows defaults.
 
-use super::super::json::{Json, Value};
+use super::super::json::{Bounds, Json, Tape, Value};
 use super::super::schema::{Kind, NodeId, Schema};
 use super::pairs::{Budget, TooLarge};
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// A default and its type inside each other beyond this are taken for endless.
@@ -36,19 +37,21 @@ impl<'a> Defaults<'a> {
             return Ok(false);
         };
         self.known.insert((id, at), false);
-        let valid = self.value(field.node, default, depth, budget)?;
+        // It was read before, as a part of its schema.
+        let Ok(tape) = Tape::read(default, &Bounds::default()) else { return Ok(false) };
+        let valid = self.value(field.node, tape.root(), depth, budget)?;
         self.known.insert((id, at), valid);
         Ok(valid)
     }
 
-    fn value(&mut self, id: NodeId, json: &'a Json, depth: u32, budget: &mut Budget) -> Result<bool, TooLarge> {
+    fn value(&mut self, id: NodeId, json: Json<'_>, depth: u32, budget: &mut Budget) -> Result<bool, TooLarge> {
         budget.spend(1)?;
         if depth > DEPTH_MAX {
             return Ok(false);
         }
         let depth = depth + 1;
         let schema = self.reader;
-        match (&schema.node(id).kind, &json.value) {
+        match (&schema.node(id).kind, json.value()) {
             (Kind::Null, Value::Null) | (Kind::Boolean, Value::Boolean(_)) => Ok(true),
             (Kind::Int, Value::Number(number)) => Ok(number.parse::<i32>().is_ok()),
             (Kind::Long, Value::Number(number)) => Ok(number.parse::<i64>().is_ok()),
@@ -56,11 +59,11 @@ impl<'a> Defaults<'a> {
             (Kind::String | Kind::Bytes | Kind::Fixed(_), Value::String(_)) => Ok(true),
             (Kind::Enum(symbols), Value::String(text)) => {
                 budget.spend(symbols.symbols.len())?;
-                Ok(symbols.symbols.contains(text))
+                Ok(symbols.symbols.iter().any(|symbol| **symbol == *text))
             }
-            (Kind::Array(item), Value::Array(items)) => self.all(items.iter().map(|json| (*item, json)), depth, budget),
+            (Kind::Array(item), Value::Array(items)) => self.all(items.map(|json| (*item, json)), depth, budget),
             (Kind::Map(value), Value::Object(members)) => {
-                self.all(members.iter().map(|(_, json)| (*value, json)), depth, budget)
+                self.all(members.map(|(_, json)| (*value, json)), depth, budget)
             }
             (Kind::Union(branches), _) => {
                 for branch in branches {
@@ -71,12 +74,12 @@ impl<'a> Defaults<'a> {
                 Ok(false)
             }
             (Kind::Record(record), Value::Object(members)) => {
+                let members: HashMap<Cow<'_, str>, Json<'_>> =
+                    members.filter_map(|(name, json)| Some((name.as_str()?, json))).collect();
                 budget.spend(record.fields.len() + members.len())?;
-                let members: HashMap<&str, &Json> =
-                    members.iter().filter_map(|(name, json)| Some((name.as_str()?, json))).collect();
                 for (at, field) in record.fields.iter().enumerate() {
                     let valid = match members.get(&*field.name) {
-                        Some(json) => self.value(field.node, json, depth, budget)?,
+                        Some(json) => self.value(field.node, *json, depth, budget)?,
                         None => self.field(id, at, depth, budget)?,
                     };
                     if !valid {
@@ -89,9 +92,9 @@ impl<'a> Defaults<'a> {
         }
     }
 
-    fn all(
+    fn all<'j>(
         &mut self,
-        values: impl Iterator<Item = (NodeId, &'a Json)>,
+        values: impl Iterator<Item = (NodeId, Json<'j>)>,
         depth: u32,
         budget: &mut Budget,
     ) -> Result<bool, TooLarge> {
