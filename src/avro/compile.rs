@@ -91,7 +91,7 @@ impl Shapes {
         }
         let mut seen = vec![Seen::Not; self.0.len()];
         let mut order = Vec::with_capacity(self.0.len());
-        let mut open = vec![(schema.root(), children(&schema.node(schema.root()).kind).into_iter())];
+        let mut open = vec![(schema.root(), schema.node(schema.root()).kind.inner())];
         while let Some((id, rest)) = open.last_mut() {
             let id = *id;
             if let Some(state) = seen.get_mut(id.0 as usize) {
@@ -116,7 +116,7 @@ impl Shapes {
                         self.set(record, Shape { recursive: true, ..self.get(record) });
                     }
                 }
-                Some(Seen::Not) => open.push((child, children(&schema.node(child).kind).into_iter())),
+                Some(Seen::Not) => open.push((child, schema.node(child).kind.inner())),
                 _ => {}
             }
         }
@@ -125,13 +125,12 @@ impl Shapes {
 
     fn shape(&self, schema: &Schema, id: NodeId) -> Shape {
         let kind = &schema.node(id).kind;
-        let inner = children(kind);
-        let laid_out = |child: &NodeId| {
-            let shape = self.get(*child);
+        let laid_out = |child| {
+            let shape = self.get(child);
             if shape.procedure || shape.recursive { (1, 0) } else { (shape.ops, shape.height) }
         };
-        let ops = inner.iter().map(|child| laid_out(child).0).fold(3_u64, u64::saturating_add);
-        let height = inner.iter().map(|child| laid_out(child).1).max().unwrap_or(0) + 1;
+        let ops = kind.inner().map(|child| laid_out(child).0).fold(3_u64, u64::saturating_add);
+        let height = kind.inner().map(|child| laid_out(child).1).max().unwrap_or(0) + 1;
         #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds with a fixed width are named")]
         let width = match kind {
             Kind::Null => Some(0),
@@ -146,31 +145,13 @@ impl Shapes {
         let known = self.get(id);
         if width == Some(0) {
             // However much it holds, it is done in one operation at most.
-            let inside = inner.iter().map(|child| self.get(*child).records).max().unwrap_or(0);
+            let inside = kind.inner().map(|child| self.get(child).records).max().unwrap_or(0);
             let records = inside + u32::from(matches!(kind, Kind::Record(_)));
             return Shape { width, ops: 1, height: 1, records, ..known };
         }
         let procedure = matches!(kind, Kind::Record(_))
             && (known.recursive || height > INLINE_HEIGHT_MAX || (ops > INLINE_OPS_MAX && known.uses > 1));
         Shape { width, ops, height, procedure, ..known }
-    }
-}
-
-fn children(kind: &Kind) -> Vec<NodeId> {
-    match kind {
-        Kind::Array(inner) | Kind::Map(inner) => vec![*inner],
-        Kind::Union(branches) => branches.clone(),
-        Kind::Record(record) => record.fields.iter().map(|field| field.node).collect(),
-        Kind::Null
-        | Kind::Boolean
-        | Kind::Int
-        | Kind::Long
-        | Kind::Float
-        | Kind::Double
-        | Kind::Bytes
-        | Kind::String
-        | Kind::Enum(_)
-        | Kind::Fixed(_) => Vec::new(),
     }
 }
 
@@ -195,7 +176,8 @@ struct Layout<'a> {
     /// How many records, arrays and maps in this procedure, array or map are known to be allowed inside each other,
     /// because every way to the next operation opens as many.
     checked: u32,
-    type_names: HashMap<NodeId, Arc<str>>,
+    /// The names of the types that have none of their own.
+    words: HashMap<&'static str, Arc<str>>,
     /// Whether logical types are checked.
     logical: bool,
     nines: Vec<Nines>,
@@ -220,7 +202,7 @@ impl<'a> Layout<'a> {
             calls: Vec::new(),
             label: 0,
             checked: 0,
-            type_names: HashMap::new(),
+            words: HashMap::new(),
             logical,
             nines: Vec::new(),
             nines_of: HashMap::new(),
@@ -550,11 +532,10 @@ impl<'a> Layout<'a> {
 
     fn site(&mut self, step: SiteStep, id: NodeId) -> SiteId {
         let kind = &self.schema.node(id).kind;
-        let name = self.type_names.entry(id).or_insert_with(|| match kind.names() {
+        let name = match kind.names() {
             Some(names) => names.full.clone(),
-            None => kind.word().into(),
-        });
-        let name = name.clone();
+            None => self.words.entry(kind.word()).or_insert_with_key(|word| (*word).into()).clone(),
+        };
         self.site_named(step, name)
     }
 

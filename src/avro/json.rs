@@ -442,7 +442,7 @@ impl<'a> Reader<'a> {
             at = value.map_or(self.tokens.len(), |value| value.next as usize);
             Some((unescaped(self.text, name.start), name.start))
         });
-        match repeated(names).first() {
+        match repeated(names.collect()).first() {
             None => Ok(()),
             Some(&start) => {
                 let message = format!("{} is a member of this object already", quoted(&unescaped(self.text, start)));
@@ -550,8 +550,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Of items, each with its position, the positions of those that are equal to an earlier one, in order.
-pub(super) fn repeated<T: Ord, P: Ord + Copy>(items: impl Iterator<Item = (T, P)>) -> Vec<P> {
-    let mut items: Vec<(T, P)> = items.collect();
+pub(super) fn repeated<T: Ord, P: Ord + Copy>(mut items: Vec<(T, P)>) -> Vec<P> {
     items.sort_unstable();
     let mut found: Vec<P> = items
         .windows(2)

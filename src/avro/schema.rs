@@ -59,13 +59,13 @@ pub enum Kind {
     /// Blocks of string keys and values.
     Map(NodeId),
     /// A branch index and a value of that branch.
-    Union(Vec<NodeId>),
+    Union(Box<[NodeId]>),
     /// Its fields, one after the other. Avro RPC's `error` is a record.
-    Record(Record),
+    Record(Box<Record>),
     /// The index of a symbol.
-    Enum(Enum),
+    Enum(Box<Enum>),
     /// That many bytes.
-    Fixed(Fixed),
+    Fixed(Box<Fixed>),
 }
 
 /// A record's name and fields.
@@ -74,7 +74,7 @@ pub struct Record {
     /// What it is called.
     pub names: Names,
     /// In the order of the wire.
-    pub fields: Vec<Field>,
+    pub fields: Box<[Field]>,
     /// Declared as `"type": "error"`.
     pub error: bool,
 }
@@ -85,7 +85,7 @@ pub struct Field {
     /// Its name, unique in its record.
     pub name: Arc<str>,
     /// Other names under which a writer may have known it.
-    pub aliases: Vec<Arc<str>>,
+    pub aliases: Box<[Arc<str>]>,
     /// Its type.
     pub node: NodeId,
     /// What a reader takes where the writer has no such field: JSON, as it is written. Unchecked: the wire never shows it.
@@ -103,7 +103,7 @@ pub struct Enum {
     /// What it is called.
     pub names: Names,
     /// In the order of their indexes.
-    pub symbols: Vec<Arc<str>>,
+    pub symbols: Box<[Arc<str>]>,
     /// The symbol a reader takes for one it does not know.
     pub default: Option<Arc<str>>,
 }
@@ -123,7 +123,7 @@ pub struct Names {
     /// Namespace, dot, name; the name alone in the null namespace.
     pub full: Arc<str>,
     /// Other fullnames under which a writer may have known it.
-    pub aliases: Vec<Arc<str>>,
+    pub aliases: Box<[Arc<str>]>,
 }
 
 /// A logical type of the specification, valid for the type that carries it.
@@ -197,6 +197,18 @@ impl Schema {
 }
 
 impl Kind {
+    /// The types of which a value of this one is made, in the order in which they are written.
+    pub(super) fn inner(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let (fields, others): (&[Field], &[NodeId]) = match self {
+            Self::Array(inner) | Self::Map(inner) => (&[], std::slice::from_ref(inner)),
+            Self::Union(branches) => (&[], branches),
+            Self::Record(record) => (&record.fields, &[]),
+            Self::Null | Self::Boolean | Self::Int | Self::Long | Self::Float | Self::Double => (&[], &[]),
+            Self::Bytes | Self::String | Self::Enum(_) | Self::Fixed(_) => (&[], &[]),
+        };
+        fields.iter().map(|field| field.node).chain(others.iter().copied())
+    }
+
     /// The names of a record, an enum or a fixed.
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "Avro has three named types")]

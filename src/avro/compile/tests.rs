@@ -15,24 +15,24 @@ impl Arena {
     }
 
     fn names(&self) -> Names {
-        Names { full: format!("N{}", self.0.len()).into(), aliases: Vec::new() }
+        Names { full: format!("N{}", self.0.len()).into(), aliases: Box::default() }
     }
 
     fn record(&mut self, fields: impl IntoIterator<Item = NodeId>) -> NodeId {
         let field = |(at, node)| Field {
             name: format!("f{at}").into(),
-            aliases: Vec::new(),
+            aliases: Box::default(),
             node,
             order: Default::default(),
             default: None,
             place: Default::default(),
         };
         let fields = fields.into_iter().enumerate().map(field).collect();
-        self.add(Kind::Record(Record { names: self.names(), fields, error: false }))
+        self.add(Kind::Record(Box::new(Record { names: self.names(), fields, error: false })))
     }
 
     fn fixed(&mut self, size: u64) -> NodeId {
-        self.add(Kind::Fixed(Fixed { names: self.names(), size }))
+        self.add(Kind::Fixed(Box::new(Fixed { names: self.names(), size })))
     }
 
     fn compile(self, root: NodeId) -> Program {
@@ -150,7 +150,7 @@ fn many_arrays_without_bytes_compile_in_one_go() {
     let mut arena = Arena::default();
     let null = arena.add(Kind::Null);
     let list = arena.add(Kind::Array(null));
-    let root = arena.record([list; 50_000]);
+    let root = arena.record(std::iter::repeat_n(list, 50_000));
     let program = arena.compile(root);
     assert!(program.ops.len() <= 100_002);
     let mut bytes = [0xfe, 0xff, 0x03, 0].repeat(4);

@@ -165,7 +165,7 @@ impl<'a, 'e> Builder<'a, 'e> {
         for branch in branches {
             built.push(self.schema(branch, scope).unwrap_or(NOT_BUILT));
         }
-        self.set(id, Kind::Union(built));
+        self.set(id, Kind::Union(built.into()));
         self.unions.push(Union { json, id, scope });
         Some(id)
     }
@@ -219,9 +219,11 @@ impl<'a, 'e> Builder<'a, 'e> {
             return None;
         };
         let inner = names.as_ref().map_or(scope, |(_, inner)| *inner);
-        let named = members.clone().enumerate().filter_map(|(at, member)| Some((member.get("name")?.as_str()?, at)));
+        let count = members.clone().count();
+        let mut named = Vec::with_capacity(count);
+        named.extend(members.clone().enumerate().filter_map(|(at, member)| Some((member.get("name")?.as_str()?, at))));
         let mut repeated = repeated(named).into_iter().peekable();
-        let mut fields = Vec::with_capacity(members.clone().count());
+        let mut fields = Vec::with_capacity(count);
         for (at, member) in members.enumerate() {
             let field = self.field(member, inner);
             if repeated.next_if_eq(&at).is_some() {
@@ -232,7 +234,7 @@ impl<'a, 'e> Builder<'a, 'e> {
             fields.extend(field);
         }
         let (names, _) = names?;
-        self.set(id, Kind::Record(Record { names, fields, error }));
+        self.set(id, Kind::Record(Box::new(Record { names, fields: fields.into(), error })));
         Some(id)
     }
 
@@ -262,9 +264,11 @@ impl<'a, 'e> Builder<'a, 'e> {
             self.error(json.get("symbols").unwrap_or(json), "an enum has an array \"symbols\"");
             return None;
         };
-        let named = members.clone().enumerate().filter_map(|(at, member)| Some((member.as_str()?, at)));
+        let count = members.clone().count();
+        let mut named = Vec::with_capacity(count);
+        named.extend(members.clone().enumerate().filter_map(|(at, member)| Some((member.as_str()?, at))));
         let mut repeated = repeated(named).into_iter().peekable();
-        let mut symbols: Vec<Arc<str>> = Vec::with_capacity(members.clone().count());
+        let mut symbols: Vec<Arc<str>> = Vec::with_capacity(count);
         for (at, member) in members.enumerate() {
             let again = repeated.next_if_eq(&at).is_some();
             let Some(symbol) = member.as_str() else {
@@ -282,7 +286,7 @@ impl<'a, 'e> Builder<'a, 'e> {
         let default = json.get("default").and_then(Json::as_str);
         let default = default.and_then(|default| symbols.iter().find(|symbol| ***symbol == *default)).cloned();
         let (names, _) = names?;
-        self.set(id, Kind::Enum(Enum { names, symbols, default }));
+        self.set(id, Kind::Enum(Box::new(Enum { names, symbols: symbols.into(), default })));
         Some(id)
     }
 
@@ -305,7 +309,7 @@ impl<'a, 'e> Builder<'a, 'e> {
             return None;
         };
         let (names, _) = names?;
-        self.set(id, Kind::Fixed(Fixed { names, size: bytes }));
+        self.set(id, Kind::Fixed(Box::new(Fixed { names, size: bytes })));
         Some(id)
     }
 
@@ -369,10 +373,8 @@ impl<'a, 'e> Builder<'a, 'e> {
         }
         self.names.insert(full.clone(), id);
         let inner = if *inside == *around { outer } else { self.scope(inside.into()) };
-        let mut aliases = Vec::new();
-        for alias in strings(json.get("aliases")) {
-            aliases.push(self.full(&alias, inside, at, outer)?);
-        }
+        let aliases = strings(json.get("aliases")).map(|alias| self.full(&alias, inside, at, outer));
+        let aliases = aliases.collect::<Option<_>>()?;
         Some((Names { full, aliases }, inner))
     }
 

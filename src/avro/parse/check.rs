@@ -31,31 +31,24 @@ pub(super) fn endless(nodes: &[Node]) -> Vec<(NodeId, String)> {
 
 /// Whether a datum of each type can end.
 fn ending(nodes: &[Node]) -> Vec<bool> {
+    let users = Users::of(nodes);
     let mut ends = vec![false; nodes.len()];
-    let mut missing = vec![0_usize; nodes.len()];
-    let mut users: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    let mut missing: Vec<u32> = Vec::with_capacity(nodes.len());
     let mut ready = Vec::new();
-    for (id, node) in nodes.iter().enumerate() {
-        let needs = needs(node);
-        if needs.is_empty() {
+    for (id, node) in (0_u32..).zip(nodes) {
+        let count = needs(node).count();
+        if count == 0 {
             ready.push(id);
         }
-        if let Some(missing) = missing.get_mut(id) {
-            *missing = if matches!(node.kind, Kind::Union(_)) { 1 } else { needs.len() };
-        }
-        for need in needs {
-            if let Some(users) = users.get_mut(need.0 as usize) {
-                users.push(id);
-            }
-        }
+        missing.push(if matches!(node.kind, Kind::Union(_)) { 1 } else { u32::try_from(count).unwrap_or(u32::MAX) });
     }
     while let Some(id) = ready.pop() {
-        let Some(end) = ends.get_mut(id) else { continue };
+        let Some(end) = ends.get_mut(id as usize) else { continue };
         if std::mem::replace(end, true) {
             continue;
         }
-        for &user in users.get(id).into_iter().flatten() {
-            if let Some(missing) = missing.get_mut(user) {
+        for &user in users.of_type(id) {
+            if let Some(missing) = missing.get_mut(user as usize) {
                 *missing = missing.saturating_sub(1);
                 if *missing == 0 {
                     ready.push(user);
@@ -66,21 +59,57 @@ fn ending(nodes: &[Node]) -> Vec<bool> {
     ends
 }
 
-/// The types on which it depends whether a datum of this one ends.
-fn needs(node: &Node) -> Vec<NodeId> {
-    match &node.kind {
-        Kind::Record(record) => record.fields.iter().map(|field| field.node).collect(),
-        Kind::Union(branches) => branches.clone(),
-        Kind::Null | Kind::Boolean | Kind::Int | Kind::Long | Kind::Float | Kind::Double => Vec::new(),
-        Kind::Bytes | Kind::String | Kind::Array(_) | Kind::Map(_) | Kind::Enum(_) | Kind::Fixed(_) => Vec::new(),
+/// For each type those that need it, one list behind the other.
+struct Users {
+    /// Where each type's list begins, and behind the last where it ends.
+    starts: Vec<u32>,
+    all: Vec<u32>,
+}
+
+impl Users {
+    fn of(nodes: &[Node]) -> Self {
+        let uses =
+            || (0_u32..).zip(nodes).flat_map(|(user, node)| needs(node).map(move |need| (user, need.0 as usize)));
+        let mut starts = vec![0_u32; nodes.len() + 1];
+        for (_, need) in uses() {
+            if let Some(count) = starts.get_mut(need) {
+                *count += 1;
+            }
+        }
+        // Until a list is filled, from behind, its start is its end.
+        let mut sum = 0;
+        for count in &mut starts {
+            sum += *count;
+            *count = sum;
+        }
+        let mut all = vec![0; sum as usize];
+        for (user, need) in uses() {
+            if let Some(start) = starts.get_mut(need) {
+                *start -= 1;
+                if let Some(place) = all.get_mut(*start as usize) {
+                    *place = user;
+                }
+            }
+        }
+        Self { starts, all }
     }
+
+    fn of_type(&self, id: u32) -> &[u32] {
+        let start = |at: u32| self.starts.get(at as usize).map_or(0, |start| *start as usize);
+        self.all.get(start(id)..start(id + 1)).unwrap_or_default()
+    }
+}
+
+/// The types on which it depends whether a datum of this one ends.
+fn needs(node: &Node) -> impl Iterator<Item = NodeId> + '_ {
+    let may_be_empty = matches!(node.kind, Kind::Array(_) | Kind::Map(_));
+    node.kind.inner().filter(move |_| !may_be_empty)
 }
 
 /// The first endless type that an endless type needs, and where it does: `Node.next`.
 fn needed(nodes: &[Node], ends: &[bool], at: usize) -> Option<(usize, Option<String>)> {
     let node = nodes.get(at)?;
-    let (place, need) =
-        needs(node).into_iter().enumerate().find(|(_, need)| ends.get(need.0 as usize) == Some(&false))?;
+    let (place, need) = needs(node).enumerate().find(|(_, need)| ends.get(need.0 as usize) == Some(&false))?;
     let step = if let Kind::Record(record) = &node.kind {
         record.fields.get(place).map(|field| format!("{}.{}", record.names.full, field.name))
     } else {

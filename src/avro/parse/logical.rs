@@ -1,14 +1,15 @@
 //! Logical types: a valid one is read, an invalid one is ignored (Avro specification, *Logical Types*).
 
 use crate::avro::json::{Json, Value};
-use crate::avro::schema::{Fixed, Kind, Logical};
+use crate::avro::schema::{Kind, Logical};
 
 /// The logical type that a type's object names, where it is valid for that kind.
 pub(super) fn read(object: Json<'_>, kind: &Kind) -> Option<Logical> {
     let logical = match (&*object.get("logicalType")?.as_str()?, kind) {
         ("decimal", Kind::Bytes | Kind::Fixed(_)) => decimal(object, kind)?,
         ("big-decimal", Kind::Bytes) => Logical::BigDecimal,
-        ("uuid", Kind::String | Kind::Fixed(Fixed { size: 16, .. })) => Logical::Uuid,
+        ("uuid", Kind::String) => Logical::Uuid,
+        ("uuid", Kind::Fixed(fixed)) if fixed.size == 16 => Logical::Uuid,
         ("date", Kind::Int) => Logical::Date,
         ("time-millis", Kind::Int) => Logical::TimeMillis,
         ("time-micros", Kind::Long) => Logical::TimeMicros,
@@ -18,7 +19,7 @@ pub(super) fn read(object: Json<'_>, kind: &Kind) -> Option<Logical> {
         ("local-timestamp-millis", Kind::Long) => Logical::LocalTimestampMillis,
         ("local-timestamp-micros", Kind::Long) => Logical::LocalTimestampMicros,
         ("local-timestamp-nanos", Kind::Long) => Logical::LocalTimestampNanos,
-        ("duration", Kind::Fixed(Fixed { size: 12, .. })) => Logical::Duration,
+        ("duration", Kind::Fixed(fixed)) if fixed.size == 12 => Logical::Duration,
         _ => return None,
     };
     Some(logical)

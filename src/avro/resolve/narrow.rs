@@ -81,13 +81,19 @@ fn narrow_pairs(pairs: &Pairs<'_>, settled: &Settled) -> Vec<bool> {
 
 /// The type as the wire has it, without what the reader looks at elsewhere.
 fn bare(node: &Node) -> Node {
-    let Kind::Record(Record { names, fields, error }) = &node.kind else { return node.clone() };
-    let fields = fields.iter().map(|field| wire_field(field, field.node)).collect();
-    Node { kind: Kind::Record(Record { names: names.clone(), fields, error: *error }), ..*node }
+    let Kind::Record(record) = &node.kind else { return node.clone() };
+    Node {
+        kind: with_fields(record, record.fields.iter().map(|field| wire_field(field, field.node)).collect()),
+        ..*node
+    }
+}
+
+fn with_fields(record: &Record, fields: Box<[Field]>) -> Kind {
+    Kind::Record(Box::new(Record { names: record.names.clone(), fields, error: record.error }))
 }
 
 fn wire_field(field: &Field, node: NodeId) -> Field {
-    Field { name: field.name.clone(), aliases: Vec::new(), node, default: None, order: None, place: field.place }
+    Field { name: field.name.clone(), aliases: Box::default(), node, default: None, order: None, place: field.place }
 }
 
 fn push(nodes: &mut Vec<Node>, node: Node) -> NodeId {
@@ -148,8 +154,7 @@ impl Types<'_, '_> {
                     let node = child.map_or(field.node, |child| self.of(child));
                     wire_field(field, node)
                 });
-                let fields = fields.collect();
-                Kind::Record(Record { names: record.names.clone(), fields, error: record.error })
+                with_fields(record, fields.collect())
             }
             (How::Union(branches), _) => {
                 let mut types = Vec::with_capacity(branches.len());
@@ -161,7 +166,7 @@ impl Types<'_, '_> {
                         refusals.push((at, self.why(*branch)));
                     }
                 }
-                Kind::Union(types)
+                Kind::Union(types.into())
             }
             (How::All | How::Never(_) | How::Choice(_) | How::Fields { .. }, kind) => kind.clone(),
         };
