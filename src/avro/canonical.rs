@@ -11,33 +11,38 @@ impl Schema {
     /// Parsing Canonical Form as the specification and Java write it.
     #[must_use]
     pub fn canonical_form(&self) -> String {
-        write(self, Style::Specification)
+        form(self, Style::Specification)
     }
 
     /// Canonical form as `apache-avro` for Rust writes it: where a type has a logical type, `{"type": "long"}` stays an
     /// object, a decimal keeps its precision and scale, and a field its order.
     #[must_use]
     pub fn canonical_form_rust(&self) -> String {
-        write(self, Style::Rust)
+        form(self, Style::Rust)
     }
 
     /// CRC-64-AVRO of [`Schema::canonical_form`].
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        crc64_avro(self.canonical_form().as_bytes())
+        fingerprint(self, Style::Specification)
     }
 
     /// CRC-64-AVRO of [`Schema::canonical_form_rust`], by which producers in Rust name the schema.
     #[must_use]
     pub fn fingerprint_rust(&self) -> u64 {
-        crc64_avro(self.canonical_form_rust().as_bytes())
+        fingerprint(self, Style::Rust)
     }
 }
 
 /// The 64-bit Rabin fingerprint of the specification, *Schema Fingerprints*.
 #[must_use]
 pub fn crc64_avro(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(CRC_OF_NOTHING, |crc, byte| {
+    go_on(CRC_OF_NOTHING, bytes)
+}
+
+/// The fingerprint of what has the fingerprint `crc` so far and goes on with `bytes`.
+fn go_on(crc: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(crc, |crc, byte| {
         let [low, ..] = (crc ^ u64::from(*byte)).to_le_bytes();
         #[expect(clippy::indexing_slicing, reason = "the table has an entry for each byte")]
         let entry = CRC_TABLE[usize::from(low)];
@@ -74,42 +79,52 @@ enum Style {
 }
 
 /// What is still to be written. A stack of these stands in for recursion: named types may use each other in a chain
-/// that is as long as the schema.
+/// that is as long as the schema. Of a list it holds the rest, with what goes before it.
 enum Rest<'a> {
     Type(NodeId),
-    Field(&'a Field),
+    Types(&'static str, &'a [NodeId]),
+    Fields(&'static str, &'a [Field]),
     FieldEnd(&'a Field),
     Text(&'static str),
 }
 
-struct Writer<'a> {
+struct Writer<'a, W> {
     schema: &'a Schema,
     style: Style,
-    out: String,
+    /// Takes piece after piece.
+    out: W,
     /// The named types that are written in full already.
     defined: HashSet<NodeId>,
     /// What comes next is last.
     rest: Vec<Rest<'a>>,
 }
 
-impl<'a> Writer<'a> {
-    fn write(mut self) -> String {
+impl<W: FnMut(&str)> Writer<'_, W> {
+    fn write(mut self) {
         self.rest.push(Rest::Type(self.schema.root()));
         while let Some(next) = self.rest.pop() {
             match next {
-                Rest::Text(text) => self.out.push_str(text),
-                Rest::Field(field) => {
-                    self.out.extend([r#"{"name":""#, &field.name, r#"","type":"#]);
-                    self.rest.extend([Rest::FieldEnd(field), Rest::Type(field.node)]);
+                Rest::Text(text) => (self.out)(text),
+                Rest::Types(before, [id, rest @ ..]) => {
+                    (self.out)(before);
+                    self.rest.extend([Rest::Types(",", rest), Rest::Type(*id)]);
                 }
+                Rest::Fields(before, [field, rest @ ..]) => {
+                    self.all([before, r#"{"name":""#, &field.name, r#"","type":"#]);
+                    self.rest.extend([Rest::Fields(",", rest), Rest::FieldEnd(field), Rest::Type(field.node)]);
+                }
+                Rest::Types(_, []) | Rest::Fields(_, []) => {}
                 Rest::FieldEnd(Field { order: Some(order), .. }) if self.style == Style::Rust => {
-                    self.out.extend([r#","order":""#, order, r#""}"#]);
+                    self.all([r#","order":""#, order, r#""}"#]);
                 }
-                Rest::FieldEnd(_) => self.out.push('}'),
+                Rest::FieldEnd(_) => (self.out)("}"),
                 Rest::Type(id) => self.write_type(id),
             }
         }
-        self.out
+    }
+
+    fn all<const N: usize>(&mut self, pieces: [&str; N]) {
+        pieces.into_iter().for_each(&mut self.out);
     }
 
     /// Writes how a type begins, and leaves the rest of it for later.
@@ -117,46 +132,44 @@ impl<'a> Writer<'a> {
         let node = self.schema.node(id);
         if let Some(names) = node.kind.names() {
             if !self.defined.insert(id) {
-                self.out.extend(["\"", &*names.full, "\""]);
+                self.all(["\"", &*names.full, "\""]);
                 return;
             }
-            self.out.extend([r#"{"name":""#, &names.full, r#"","type":"#]);
+            self.all([r#"{"name":""#, &names.full, r#"","type":"#]);
         }
         match &node.kind {
             Kind::Record(record) => {
-                self.out.push_str(r#""record","fields":["#);
-                self.rest.push(Rest::Text("]}"));
-                self.list(record.fields.iter().map(Rest::Field));
+                (self.out)(r#""record","fields":["#);
+                self.rest.extend([Rest::Text("]}"), Rest::Fields("", &record.fields)]);
             }
             Kind::Union(branches) => {
-                self.out.push('[');
-                self.rest.push(Rest::Text("]"));
-                self.list(branches.iter().copied().map(Rest::Type));
+                (self.out)("[");
+                self.rest.extend([Rest::Text("]"), Rest::Types("", branches)]);
             }
             Kind::Array(item) => {
-                self.out.push_str(r#"{"type":"array","items":"#);
+                (self.out)(r#"{"type":"array","items":"#);
                 self.rest.extend([Rest::Text("}"), Rest::Type(*item)]);
             }
             Kind::Map(value) => {
-                self.out.push_str(r#"{"type":"map","values":"#);
+                (self.out)(r#"{"type":"map","values":"#);
                 self.rest.extend([Rest::Text("}"), Rest::Type(*value)]);
             }
             Kind::Enum(symbols) => {
-                self.out.push_str(r#""enum","symbols":["#);
+                (self.out)(r#""enum","symbols":["#);
                 for (at, symbol) in symbols.symbols.iter().enumerate() {
-                    self.out.extend([if at == 0 { "\"" } else { ",\"" }, &**symbol, "\""]);
+                    self.all([if at == 0 { "\"" } else { ",\"" }, &**symbol, "\""]);
                 }
-                self.out.push_str("]}");
+                (self.out)("]}");
             }
             Kind::Fixed(fixed) => {
-                self.out.extend([r#""fixed","size":"#, &fixed.size.to_string(), &self.decimal(node), "}"]);
+                self.all([r#""fixed","size":"#, &fixed.size.to_string(), &self.decimal(node), "}"]);
             }
             kind @ (Kind::Null | Kind::Boolean | Kind::Int | Kind::Long)
             | kind @ (Kind::Float | Kind::Double | Kind::Bytes | Kind::String) => {
                 if self.style == Style::Rust && node.logical.is_some() {
-                    self.out.extend([r#"{"type":""#, kind.word(), "\"", &self.decimal(node), "}"]);
+                    self.all([r#"{"type":""#, kind.word(), "\"", &self.decimal(node), "}"]);
                 } else {
-                    self.out.extend(["\"", kind.word(), "\""]);
+                    self.all(["\"", kind.word(), "\""]);
                 }
             }
         }
@@ -171,20 +184,26 @@ impl<'a> Writer<'a> {
             _ => String::new(),
         }
     }
-
-    /// Leaves items for later, in their order, with commas between them.
-    fn list(&mut self, items: impl DoubleEndedIterator<Item = Rest<'a>> + ExactSizeIterator) {
-        for (at, item) in items.enumerate().rev() {
-            self.rest.push(item);
-            if at > 0 {
-                self.rest.push(Rest::Text(","));
-            }
-        }
-    }
 }
 
-fn write(schema: &Schema, style: Style) -> String {
-    Writer { schema, style, out: String::new(), defined: HashSet::new(), rest: Vec::new() }.write()
+fn write(schema: &Schema, style: Style, out: impl FnMut(&str)) {
+    Writer { schema, style, out, defined: HashSet::new(), rest: Vec::new() }.write();
+}
+
+/// The form as one text, which is counted first: it may be far longer than the schema's, and a text that grows is held
+/// twice.
+fn form(schema: &Schema, style: Style) -> String {
+    let mut length = 0;
+    write(schema, style, |piece| length += piece.len());
+    let mut form = String::with_capacity(length);
+    write(schema, style, |piece| form.push_str(piece));
+    form
+}
+
+fn fingerprint(schema: &Schema, style: Style) -> u64 {
+    let mut crc = CRC_OF_NOTHING;
+    write(schema, style, |piece| crc = go_on(crc, piece.as_bytes()));
+    crc
 }
 
 #[cfg(test)]
