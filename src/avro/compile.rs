@@ -6,16 +6,18 @@
 //! procedure is laid out by plain recursion, whose depth the walk has bounded.
 
 use super::logical::{Check, Nines};
-use super::program::{Items, Op, Pc, Program, RUN_WIDTH_MAX, Site, SiteId, SiteStep};
+use super::program::{Items, NameId, Op, Pc, Program, RUN_WIDTH_MAX, Site, SiteId, SiteStep};
 use super::resolve::{Refusals, Refused};
 use super::schema::{Kind, NodeId, Schema};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A record of more operations than this, used more than once, is a procedure.
-const INLINE_OPS_MAX: u64 = 64;
+const INLINE_OPS_MAX: u32 = 64;
+/// Operations that records used more than once may have in all their further places; from there on they are procedures.
+const INLINE_OPS_SUM_MAX: u64 = 1 << 16;
 /// Types laid out inside each other beyond this are cut by a procedure.
-const INLINE_HEIGHT_MAX: u32 = 24;
+const INLINE_HEIGHT_MAX: u8 = 24;
 
 impl Program {
     /// Compiles a schema, in time and memory linear in its size.
@@ -27,11 +29,12 @@ impl Program {
     /// Compiles a schema some of whose symbols and branches are refused.
     pub(super) fn compile_narrowed(schema: &Schema, refused: &Refused) -> Self {
         let shapes = Shapes::of(schema);
-        let mut program = Layout::new(schema, &shapes, refused, false).program();
+        let mut program = Layout::new(schema, &shapes, refused, None).program();
         if schema.nodes.iter().any(|node| Check::of(node).is_some()) {
             // Both know the same places, found in the same order.
-            let sites = program.sites.clone();
-            program.logical = Some(Box::new(Self { sites, ..Layout::new(schema, &shapes, refused, true).program() }));
+            let logical = Layout::new(schema, &shapes, refused, Some(&program)).program();
+            let (sites, names) = (program.sites.clone(), program.names.clone());
+            program.logical = Some(Box::new(Self { sites, names, ..logical }));
         }
         program
     }
@@ -43,9 +46,9 @@ struct Shape {
     /// The size of every value, where all have the same and any bytes are a value.
     width: Option<u64>,
     /// Operations if laid out in place.
-    ops: u64,
+    ops: u32,
     /// Types inside each other if laid out in place.
-    height: u32,
+    height: u8,
     /// In a value without bytes: the records that open inside each other.
     records: u32,
     uses: u32,
@@ -58,8 +61,16 @@ pub(super) struct Shapes(Vec<Shape>);
 impl Shapes {
     pub(super) fn of(schema: &Schema) -> Self {
         let mut shapes = Self(vec![Shape::default(); schema.node_count()]);
+        let mut spare = INLINE_OPS_SUM_MAX;
         for id in shapes.children_first(schema) {
-            let shape = shapes.shape(schema, id);
+            let mut shape = shapes.shape(schema, id);
+            if matches!(schema.node(id).kind, Kind::Record(_)) && !shape.procedure && shape.width != Some(0) {
+                let again = u64::from(shape.ops) * u64::from(shape.uses.saturating_sub(1));
+                match spare.checked_sub(again) {
+                    Some(left) => spare = left,
+                    None => shape.procedure = true,
+                }
+            }
             shapes.set(id, shape);
         }
         shapes
@@ -129,8 +140,8 @@ impl Shapes {
             let shape = self.get(child);
             if shape.procedure || shape.recursive { (1, 0) } else { (shape.ops, shape.height) }
         };
-        let ops = kind.inner().map(|child| laid_out(child).0).fold(3_u64, u64::saturating_add);
-        let height = kind.inner().map(|child| laid_out(child).1).max().unwrap_or(0) + 1;
+        let ops = kind.inner().map(|child| laid_out(child).0).fold(3, u32::saturating_add);
+        let height = kind.inner().map(|child| laid_out(child).1).max().unwrap_or(0).saturating_add(1);
         #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds with a fixed width are named")]
         let width = match kind {
             Kind::Null => Some(0),
@@ -161,7 +172,10 @@ struct Layout<'a> {
     refused: &'a Refused,
     ops: Vec<Op>,
     op_sites: Vec<SiteId>,
+    /// The places, which the second layout counts only.
     sites: Vec<Site>,
+    site_count: u32,
+    names: Vec<Arc<str>>,
     branches: Vec<Pc>,
     refusals: Vec<Refusals>,
     merged: HashMap<Pc, Vec<(u64, SiteId)>>,
@@ -176,8 +190,9 @@ struct Layout<'a> {
     /// How many records, arrays and maps in this procedure, array or map are known to be allowed inside each other,
     /// because every way to the next operation opens as many.
     checked: u32,
-    /// The names of the types that have none of their own.
-    words: HashMap<&'static str, Arc<str>>,
+    /// The names of named types, and the words for the others.
+    type_names: HashMap<NodeId, NameId>,
+    words: HashMap<&'static str, NameId>,
     /// Whether logical types are checked.
     logical: bool,
     nines: Vec<Nines>,
@@ -186,14 +201,18 @@ struct Layout<'a> {
 }
 
 impl<'a> Layout<'a> {
-    fn new(schema: &'a Schema, shapes: &'a Shapes, refused: &'a Refused, logical: bool) -> Self {
+    /// Logical types are checked in a second layout, which has about as many operations as the first.
+    fn new(schema: &'a Schema, shapes: &'a Shapes, refused: &'a Refused, first: Option<&Program>) -> Self {
+        let ops = first.map_or(0, |first| first.ops.len());
         Self {
             schema,
             shapes,
             refused,
-            ops: Vec::new(),
-            op_sites: Vec::new(),
+            ops: Vec::with_capacity(ops),
+            op_sites: Vec::with_capacity(ops),
             sites: Vec::new(),
+            site_count: 0,
+            names: Vec::new(),
             branches: Vec::new(),
             refusals: Vec::new(),
             merged: HashMap::new(),
@@ -202,8 +221,9 @@ impl<'a> Layout<'a> {
             calls: Vec::new(),
             label: 0,
             checked: 0,
+            type_names: HashMap::new(),
             words: HashMap::new(),
-            logical,
+            logical: first.is_some(),
             nines: Vec::new(),
             nines_of: HashMap::new(),
         }
@@ -248,7 +268,8 @@ impl<'a> Layout<'a> {
         let schema = self.schema;
         if let Kind::Record(record) = &schema.node(id).kind {
             for field in &record.fields {
-                let site = self.site(SiteStep::Field(site, field.name.clone()), field.node);
+                let name = named(&mut self.names, field.name.clone());
+                let site = self.site(SiteStep::Field(site, name), field.node);
                 self.value(field.node, site, around);
             }
         }
@@ -371,7 +392,7 @@ impl<'a> Layout<'a> {
     fn entries(&mut self, value: NodeId, inside: SiteId) -> (Pc, Items) {
         let body = self.mark();
         self.checked = 0;
-        let key = self.site_named(SiteStep::Branch(inside), "map key".into());
+        let key = self.site_of_word(SiteStep::Branch(inside), "map key");
         self.emit(Op::String, key);
         self.value(value, inside, 0);
         self.emit(Op::Next { body }, inside);
@@ -532,16 +553,22 @@ impl<'a> Layout<'a> {
 
     fn site(&mut self, step: SiteStep, id: NodeId) -> SiteId {
         let kind = &self.schema.node(id).kind;
-        let name = match kind.names() {
-            Some(names) => names.full.clone(),
-            None => self.words.entry(kind.word()).or_insert_with_key(|word| (*word).into()).clone(),
-        };
+        let Some(names) = kind.names() else { return self.site_of_word(step, kind.word()) };
+        let name = *self.type_names.entry(id).or_insert_with(|| named(&mut self.names, names.full.clone()));
         self.site_named(step, name)
     }
 
-    fn site_named(&mut self, step: SiteStep, type_name: Arc<str>) -> SiteId {
-        self.sites.push(Site { step, type_name });
-        SiteId(count(self.sites.len() - 1))
+    fn site_of_word(&mut self, step: SiteStep, word: &'static str) -> SiteId {
+        let name = *self.words.entry(word).or_insert_with(|| named(&mut self.names, word.into()));
+        self.site_named(step, name)
+    }
+
+    fn site_named(&mut self, step: SiteStep, type_name: NameId) -> SiteId {
+        if !self.logical {
+            self.sites.push(Site { step, type_name });
+        }
+        self.site_count += 1;
+        SiteId(self.site_count - 1)
     }
 
     fn finish(mut self) -> Program {
@@ -562,11 +589,18 @@ impl<'a> Layout<'a> {
             refusals: self.refusals.into(),
             op_sites: self.op_sites.into(),
             sites: self.sites.into(),
+            names: self.names.into(),
             merged: self.merged,
             nines: self.nines.into(),
             logical: None,
         }
     }
+}
+
+/// Adds a name.
+fn named(names: &mut Vec<Arc<str>>, name: Arc<str>) -> NameId {
+    names.push(name);
+    NameId(count(names.len() - 1))
 }
 
 /// Counts of a schema's parts fit 32 bits: its text is shorter.

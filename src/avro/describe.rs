@@ -53,20 +53,20 @@ impl Validator {
         }
         let mut place = Some(site);
         while let Some(site) = place.and_then(|id| self.program().site(id)) {
-            place = match &site.step {
+            place = match site.step {
                 SiteStep::Field(around, name) => {
-                    segments.push(Segment::Field(name.clone()));
-                    Some(*around)
+                    segments.push(Segment::Field(self.program().name(name).clone()));
+                    Some(around)
                 }
                 SiteStep::Item(around) => {
                     segments.push(Segment::Item(blocks.next().map_or(0, |block| block.begun - block.left)));
-                    Some(*around)
+                    Some(around)
                 }
                 SiteStep::Entry(around) => {
                     segments.push(Segment::Entry(blocks.next().map_or(0, |block| block.begun - block.left)));
-                    Some(*around)
+                    Some(around)
                 }
-                SiteStep::Branch(around) => Some(*around),
+                SiteStep::Branch(around) => Some(around),
                 SiteStep::Start => calls.next().map(|call| self.program().site_of(call.pc)),
             };
         }
@@ -75,7 +75,7 @@ impl Validator {
     }
 
     fn detail(&self, fault: Fault, site: SiteId, pc: Pc, scalar: &[u8]) -> String {
-        let type_name = self.program().site(site).map_or("datum", |site| &*site.type_name);
+        let type_name = self.program().type_name(site).unwrap_or("datum");
         let op = self.program().ops.get(pc as usize);
         let index =
             || read_int(scalar, 0, false).map_or_else(|_| "index".into(), |(index, _)| format!("index {index}"));

@@ -161,19 +161,19 @@ impl<'a> Listing<'a> {
     }
 
     fn type_name(&self, pc: Pc) -> &str {
-        self.program.site(self.program.site_of(pc)).map_or("array", |site| &site.type_name)
+        self.program.type_name(self.program.site_of(pc)).unwrap_or("array")
     }
 
     /// The record that is called at an operation.
     fn record(&self, pc: Pc) -> &str {
         let mut place = self.program.site(self.program.site_of(pc));
         while let Some(site) = place {
-            place = match &site.step {
-                SiteStep::Start => return &site.type_name,
+            place = match site.step {
+                SiteStep::Start => return self.program.name(site.type_name),
                 SiteStep::Field(around, _)
                 | SiteStep::Item(around)
                 | SiteStep::Entry(around)
-                | SiteStep::Branch(around) => self.program.site(*around),
+                | SiteStep::Branch(around) => self.program.site(around),
             };
         }
         "a record"
@@ -196,19 +196,19 @@ impl<'a> Listing<'a> {
     fn path(&self, site: SiteId) -> String {
         let mut steps: Vec<&str> = Vec::new();
         let mut place = self.program.site(site);
-        if place.is_some_and(|site| &*site.type_name == "map key") {
+        if self.program.type_name(site) == Some("map key") {
             steps.push(" (key)");
         }
         while let Some(site) = place {
-            let (step, around): (&str, _) = match &site.step {
+            let (step, around): (&str, _) = match site.step {
                 SiteStep::Start => break,
-                SiteStep::Field(around, name) => (name, around),
+                SiteStep::Field(around, name) => (self.program.name(name), around),
                 SiteStep::Item(around) => ("[]", around),
                 SiteStep::Entry(around) => ("{}", around),
                 SiteStep::Branch(around) => ("", around),
             };
             steps.push(step);
-            place = self.program.site(*around);
+            place = self.program.site(around);
         }
         let mut path = String::new();
         for step in steps.into_iter().rev() {

@@ -21,6 +21,8 @@ pub struct Program {
     /// For each operation the place in the schema it stands for.
     pub(super) op_sites: Box<[SiteId]>,
     pub(super) sites: Arc<[Site]>,
+    /// What fields and types are called in them.
+    pub(super) names: Arc<[Arc<str>]>,
     /// For operations that cover several fields: where in its bytes each field ends.
     pub(super) merged: HashMap<Pc, Vec<(u64, SiteId)>>,
     /// What decimals are compared with.
@@ -184,20 +186,24 @@ pub(super) const RUN_WIDTH_MAX: u64 = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SiteId(pub(super) u32);
 
+/// The index of a name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NameId(pub(super) u32);
+
 /// How a place in the schema is reached, and what stands there.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Site {
     pub(super) step: SiteStep,
     /// The specification's word for the type, or the fullname of a named type.
-    pub(super) type_name: Arc<str>,
+    pub(super) type_name: NameId,
 }
 
 /// The last step to a place in the schema.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum SiteStep {
     /// The start of the root or of a procedure: the way goes on where it was called.
     Start,
-    Field(SiteId, Arc<str>),
+    Field(SiteId, NameId),
     Item(SiteId),
     Entry(SiteId),
     /// The same place, seen as another type: a branch of a union.
@@ -225,8 +231,18 @@ impl Program {
         refusals.get(at).map(|(_, why)| &**why)
     }
 
-    pub(super) fn site(&self, id: SiteId) -> Option<&Site> {
-        self.sites.get(id.0 as usize)
+    pub(super) fn site(&self, id: SiteId) -> Option<Site> {
+        self.sites.get(id.0 as usize).copied()
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a NameId is only made for a name of its program")]
+    pub(super) fn name(&self, id: NameId) -> &Arc<str> {
+        &self.names[id.0 as usize]
+    }
+
+    /// What stands at a place.
+    pub(super) fn type_name(&self, id: SiteId) -> Option<&str> {
+        self.site(id).map(|site| &**self.name(site.type_name))
     }
 
     /// The field that the byte `done` of the operation belongs to.
