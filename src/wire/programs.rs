@@ -35,13 +35,9 @@ impl Programs {
         if let Some(reading) = self.readings.get(&pair).and_then(|known| known.upgrade()) {
             return reading;
         }
-        let reading = Arc::new(if pair.0 == pair.1 {
-            Reading::Program(writer.program.clone())
-        } else {
-            match Resolution::of(&writer.schema, reader) {
-                Ok(resolution) => Reading::Program(resolution.program(&writer.program)),
-                Err(incompatibilities) => Reading::Never(incompatibilities),
-            }
+        let reading = Arc::new(match Resolution::of(&writer.schema, reader) {
+            Ok(resolution) => Reading::Program(resolution.program(&writer.program)),
+            Err(incompatibilities) => Reading::Never(incompatibilities),
         });
         self.readings.insert(pair, Arc::downgrade(&reading));
         reading

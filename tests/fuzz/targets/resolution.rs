@@ -16,13 +16,7 @@ fuzz_target!(|input: &[u8]| {
     let program = Arc::new(Program::compile(&writer));
     let own = judge(&program, Limits::default(), [datum]);
 
-    match Resolution::of(&writer, &writer) {
-        Ok(itself) => {
-            let again = judge(&itself.program(&program), Limits::default(), [datum]);
-            assert!(same(&own, &again) || renames(&writer), "own {own:?}, of itself {again:?}");
-        }
-        Err(incompatibilities) => assert!(renames(&writer), "{incompatibilities}"),
-    }
+    assert!(Resolution::of(&writer, &writer).is_ok_and(|itself| itself.is_complete()), "a schema reads its own");
     let Some(reader) = schema(reader) else { return };
     match Resolution::of(&writer, &reader) {
         Ok(resolution) => {
@@ -36,11 +30,6 @@ fuzz_target!(|input: &[u8]| {
         }
     }
 });
-
-/// Aliases may make a schema unable to read itself, where a field takes over another's name. (An escape may spell them.)
-fn renames(schema: &Schema) -> bool {
-    schema.source().contains("aliases") || schema.source().contains('\\')
-}
 
 fn schema(text: &[u8]) -> Option<Schema> {
     Schema::parse(std::str::from_utf8(text).ok()?).ok()
