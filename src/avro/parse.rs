@@ -94,7 +94,7 @@ fn parse(files: &[SchemaFile<'_>]) -> Result<Schema, SchemaErrors> {
     }
     let linked = builder.link(root);
     errors.none(files)?;
-    let (Some(linked), Some(last)) = (linked, files.last()) else {
+    let Some(linked) = linked else {
         errors.add(0, 0, "a schema needs at least one file");
         return Err(errors.kept(files));
     };
@@ -104,13 +104,7 @@ fn parse(files: &[SchemaFile<'_>]) -> Result<Schema, SchemaErrors> {
         errors.add(file, place.byte, message);
     }
     errors.none(files)?;
-    Ok(Schema {
-        nodes: linked.nodes.into(),
-        root: linked.root,
-        sha256: sha256(files),
-        source: last.text.into(),
-        files: linked.files.into(),
-    })
+    Ok(Schema { nodes: linked.nodes.into(), root: linked.root, sha256: sha256(files), files: linked.files.into() })
 }
 
 /// The JSON of every file; where one has none, an error.

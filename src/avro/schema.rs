@@ -14,7 +14,6 @@ pub struct Schema {
     pub(super) nodes: Box<[Node]>,
     pub(super) root: NodeId,
     pub(super) sha256: [u8; 32],
-    pub(super) source: Arc<str>,
     /// The first node of each file.
     pub(super) files: Box<[u32]>,
 }
@@ -170,18 +169,6 @@ impl Schema {
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256
-    }
-
-    /// The text the schema was parsed from; of several files, the last, which holds the root.
-    #[must_use]
-    pub fn source(&self) -> &str {
-        &self.source
-    }
-
-    /// How many files it was parsed from.
-    #[must_use]
-    pub fn file_count(&self) -> usize {
-        self.files.len()
     }
 
     /// In which of its files a type is written.

@@ -36,7 +36,7 @@ impl Arena {
     }
 
     fn compile(self, root: NodeId) -> Program {
-        let schema = Schema { nodes: self.0.into(), root, sha256: [0; 32], source: "".into(), files: [0].into() };
+        let schema = Schema { nodes: self.0.into(), root, sha256: [0; 32], files: [0].into() };
         Program::compile(&schema)
     }
 }

@@ -277,7 +277,7 @@ fn files_refer_to_each_other_in_any_order() {
     let one = Schema::parse_files(&[money, line, order]).expect("three files");
     let two = Schema::parse_files(&[line, money, order]).expect("three files");
     assert_eq!(one.canonical_form(), two.canonical_form());
-    assert_eq!((one.full_name(), one.source()), (Some("a.Order"), order.text));
+    assert_eq!(one.full_name(), Some("a.Order"));
     assert_ne!(one.sha256(), two.sha256());
     assert_eq!(Schema::parse_files(&[order, line, money]).expect("three files").full_name(), Some("a.Money"));
 

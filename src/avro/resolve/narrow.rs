@@ -47,13 +47,7 @@ pub(super) fn narrow(pairs: &Pairs<'_>, settled: &Settled) -> Option<Narrowed> {
         }
     }
     let writer = pairs.writer;
-    let schema = Schema {
-        nodes: types.nodes.into(),
-        root,
-        files: writer.files.clone(),
-        sha256: writer.sha256,
-        source: writer.source.clone(),
-    };
+    let schema = Schema { nodes: types.nodes.into(), root, files: writer.files.clone(), sha256: writer.sha256 };
     Some(Narrowed { schema, refused })
 }
 
