@@ -236,20 +236,22 @@ impl<'a> Json<'a> {
 
     /// Whether a string is this one.
     fn is(self, text: &str) -> bool {
-        let written = self.text();
-        written.get(1..written.len().saturating_sub(1)) == Some(text)
-            || written.contains('\\') && self.unescaped() == text
+        self.unescaped() == text
     }
 
     /// The text of what is known to be a string.
     fn unescaped(self) -> Cow<'a, str> {
-        unescaped(self.tape.text, self.start())
+        unescaped(self.tape.text, self.tape.token(self.at))
     }
 }
 
 /// The text of a string that was read before.
-fn unescaped(text: &str, start: u32) -> Cow<'_, str> {
-    Reader::new(text, start, Bounds::default()).string().unwrap_or_default()
+fn unescaped(text: &str, Token { start, end, .. }: Token) -> Cow<'_, str> {
+    let written = text.get(start as usize + 1..(end as usize).saturating_sub(1)).unwrap_or_default();
+    if written.contains('\\') {
+        return Reader::new(text, start, Bounds::default()).string().unwrap_or_default();
+    }
+    written.into()
 }
 
 impl<'a> Iterator for Items<'a> {
@@ -436,16 +438,17 @@ impl<'a> Reader<'a> {
     fn different_names(&self, object: usize) -> Result<(), JsonError> {
         let mut at = object + 1;
         let names = std::iter::from_fn(|| {
-            let name = self.tokens.get(at).filter(|name| name.end > 0)?;
+            let name = self.tokens.get(at).copied().filter(|name| name.end > 0)?;
             // Behind a value that is still open there is no name.
             let value = self.tokens.get(at + 1).filter(|value| value.next > 0);
             at = value.map_or(self.tokens.len(), |value| value.next as usize);
-            Some((unescaped(self.text, name.start), name.start))
+            Some((unescaped(self.text, name), (name.start, name.end)))
         });
         match repeated(names.collect()).first() {
             None => Ok(()),
-            Some(&start) => {
-                let message = format!("{} is a member of this object already", quoted(&unescaped(self.text, start)));
+            Some(&(start, end)) => {
+                let name = unescaped(self.text, Token { start, end, next: 0 });
+                let message = format!("{} is a member of this object already", quoted(&name));
                 Err(self.error_at(start as usize, message))
             }
         }
