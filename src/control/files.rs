@@ -23,7 +23,12 @@ pub fn read_text(path: &Path) -> Result<String, Finding> {
     let mut bytes = Vec::new();
     let most = u64::try_from(TEXT_BYTES_MAX).unwrap_or(u64::MAX);
     open_regular(path)
-        .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
+        .and_then(|file| {
+            // What it says of its length is where to begin, whatever is then read.
+            let length = file.metadata()?.len().min(most);
+            bytes.reserve_exact(usize::try_from(length).unwrap_or(TEXT_BYTES_MAX).saturating_add(1));
+            file.take(most.saturating_add(1)).read_to_end(&mut bytes)
+        })
         .map_err(|error| wrong("file-unreadable", error.to_string()))?;
     if bytes.len() > TEXT_BYTES_MAX {
         return Err(wrong("file-too-large", format!("more than {TEXT_BYTES_MAX} bytes")));

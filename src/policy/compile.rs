@@ -118,7 +118,7 @@ impl Compiler<'_> {
         self.name(file, &entry.name);
         self.once(file, "route", &entry.name);
         let matches = self.matches(file, entry);
-        let request = self.request(file, entry.request.as_ref());
+        let request = self.request(file, entry.request.as_deref());
         let (response, errors) = self.response(file, entry);
         let rules = self.rules(file, entry, sets, &request);
         let index = self.routes.len();
@@ -137,7 +137,7 @@ impl Compiler<'_> {
             response,
             errors,
             request_timeout: entry.timeouts.request.map(|timeout| timeout.duration()),
-            matches,
+            matches: matches.into(),
             rules: Rules::new(rules),
         }));
     }
@@ -278,7 +278,7 @@ impl Compiler<'_> {
 
     /// What an Allow restricts its callers to: some of the schemas that the route takes.
     fn rule_schemas(&mut self, file: &Arc<str>, entry: &RuleEntry, request: &BodyRule) -> Option<Arc<SchemaSet>> {
-        let selector = entry.schemas.as_ref()?;
+        let selector = entry.schemas.as_deref()?;
         let mut refuse = |message: &str| {
             self.findings.push(Finding::error("rule-schemas", file, selector, message));
             None

@@ -43,7 +43,7 @@ pub struct Route {
     pub errors: Option<Arc<Contract>>,
     /// How long a request may take, where it differs from the process's limit.
     pub request_timeout: Option<Duration>,
-    pub(super) matches: Vec<Match>,
+    pub(super) matches: Box<[Match]>,
     pub(super) rules: Rules,
 }
 

@@ -2,6 +2,9 @@
 //!
 //! Only the shape is checked here. What a text means (an identity, a path, a version) is read by the compiler, so that
 //! one run reports everything that is wrong.
+//!
+//! Documents are larger than what is compiled of them, and what they take at the start stays resident: lists have no
+//! spare room, and what most rules and routes do not have lies elsewhere.
 
 use crate::units::{ByteSize, TimeSpan};
 use crate::wire;
@@ -56,9 +59,9 @@ pub(super) struct Spec {
     pub(super) mode: Mode,
     /// Named sets of identities, for `from: [{set: NAME}]`: SPIFFE IDs, in which `*` is one segment, or Linkerd's DNS names.
     #[serde(default)]
-    pub(super) identities: BTreeMap<String, Spanned<Vec<Spanned<String>>>>,
+    pub(super) identities: BTreeMap<String, Spanned<Box<[Spanned<String>]>>>,
     /// What holds for the requests of some methods and paths. What has no route is refused.
-    pub(super) routes: Spanned<Vec<RouteEntry>>,
+    pub(super) routes: Spanned<Box<[RouteEntry]>>,
 }
 
 /// Whether a refusal is carried out.
@@ -84,16 +87,16 @@ pub(super) struct RouteEntry {
     #[serde(default)]
     pub(super) enforce_percent: Option<Spanned<u32>>,
     /// The requests that this route is for: those that any entry means.
-    pub(super) matches: Spanned<Vec<Spanned<MatchEntry>>>,
+    pub(super) matches: Spanned<Box<[Spanned<MatchEntry>]>>,
     /// Who may use this route. What no rule allows is denied, and a Deny wins.
     #[serde(default)]
-    pub(super) authorization: Vec<RuleEntry>,
+    pub(super) authorization: Box<[RuleEntry]>,
     /// What the request's body must keep to. Left out, there must be none.
     #[serde(default)]
-    pub(super) request: Option<Spanned<RequestEntry>>,
+    pub(super) request: Option<Box<Spanned<RequestEntry>>>,
     /// What the answer's body must keep to. Left out, answers are not judged.
     #[serde(default)]
-    pub(super) response: Option<Spanned<ResponseEntry>>,
+    pub(super) response: Option<Box<Spanned<ResponseEntry>>>,
     /// How long the service is waited for.
     #[serde(default)]
     pub(super) timeouts: Timeouts,
@@ -141,10 +144,10 @@ pub(super) struct RuleEntry {
     /// What becomes of those it names.
     pub(super) action: Action,
     /// Whom it names: those that any entry means.
-    pub(super) from: Spanned<Vec<Spanned<PeerEntry>>>,
+    pub(super) from: Spanned<Box<[Spanned<PeerEntry>]>>,
     /// The only schemas that these callers may send here; of an Allow alone.
     #[serde(default)]
-    pub(super) schemas: Option<Spanned<Selector>>,
+    pub(super) schemas: Option<Box<Spanned<Selector>>>,
 }
 
 /// What a rule does with the peers it names.

@@ -29,7 +29,7 @@ pub(super) struct Rule {
     pub(super) name: Arc<str>,
     pub(super) action: Action,
     /// At least one.
-    pub(super) from: Vec<Source>,
+    pub(super) from: Box<[Source]>,
     /// The only schemas an Allow allows; all that the route takes where there is none.
     pub(super) schemas: Option<Arc<SchemaSet>>,
 }
@@ -225,7 +225,7 @@ mod tests {
 
     fn rule(action: Action, from: Vec<Source>, schemas: Option<&[u32]>) -> Rule {
         let set = |schemas: &[u32]| Arc::new(schemas.iter().copied().map(SchemaIndex).collect());
-        Rule { name: Arc::from("r"), action, from, schemas: schemas.map(set) }
+        Rule { name: Arc::from("r"), action, from: from.into(), schemas: schemas.map(set) }
     }
 
     fn check(rules: &Rules, peer: &str, deny: Option<RuleIndex>, allow: Option<(RuleIndex, Option<&[u32]>)>) {
