@@ -55,7 +55,7 @@ enum Message {
 
 impl Default for DecisionSettings {
     fn default() -> Self {
-        Self { passes: 0.01, queue_max: 8192 }
+        Self { passes: 0.01, queue_max: 4096 }
     }
 }
 
