@@ -8,6 +8,7 @@ use std::path::Path;
 
 fn main() {
     cases();
+    write("schema", "null-namespace", NULL_NAMESPACE.as_bytes());
     framing();
     write("policy", "example", &read("../../deploy/example/policy.d/orders.yaml"));
     write("policy", "permissive", &read("../../deploy/permissive.yaml"));
@@ -69,6 +70,10 @@ const DATA: [&[u8]; 6] = [
     b"\x04ab\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
     b"",
 ];
+
+/// Its canonical form can be read in two ways.
+const NULL_NAMESPACE: &str = r#"{"type": "record", "name": "b.Tree", "fields": [
+  {"name": "kind", "type": {"type": "enum", "name": "Kind", "namespace": "", "symbols": ["LEAF"]}}]}"#;
 
 const IDENTITIES: [&str; 9] = [
     "spiffe://cluster.local/ns/shop/sa/checkout",
