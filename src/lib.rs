@@ -44,25 +44,17 @@
 //! # A body as it comes
 //!
 //! ```
-//! use avrogate::avro::{Program, Schema};
+//! use avrogate::avro::Schema;
 //! use avrogate::wire::{
-//!     CodingSet, Contract, ContractLimits, FramingSet, Inspector, OnInvalid, PublishedSchema, Readings, Schemas,
+//!     CodingSet, Contract, ContractLimits, FramingSet, Inspector, OnInvalid, Programs, PublishedSchema,
+//!     Readings, Schemas,
 //! };
 //! use avrogate::Reason;
 //! use std::sync::Arc;
 //!
 //! let schema = Schema::parse(r#""string""#)?;
-//! let schemas = Arc::new(Schemas::new(vec![PublishedSchema {
-//!     subject: "greeting".into(),
-//!     version: 1,
-//!     ids: vec![7],
-//!     owner: None,
-//!     lifecycle: Default::default(),
-//!     program: Arc::new(Program::compile(&schema)),
-//!     fingerprint: schema.fingerprint(),
-//!     fingerprint_rust: schema.fingerprint_rust(),
-//!     schema: Arc::new(schema),
-//! }]).unwrap());
+//! let published = PublishedSchema::new("greeting", 1, vec![7], Arc::new(schema), &Programs::default());
+//! let schemas = Arc::new(Schemas::new(vec![published]).unwrap());
 //! let contract = Arc::new(Contract {
 //!     framings: FramingSet::new(&[avrogate::wire::Framing::Confluent]).unwrap(),
 //!     schemas: schemas.by_id(7).iter().copied().collect(),

@@ -4,10 +4,9 @@
 
 mod common;
 
-use avrogate::avro::{Program, Schema};
-use avrogate::wire::schemas::Lifecycle;
+use avrogate::avro::Schema;
 use avrogate::wire::{
-    CodedInspector, Coding, CodingSet, Contract, ContractLimits, Framing, FramingSet, Inspector, OnInvalid,
+    CodedInspector, Coding, CodingSet, Contract, ContractLimits, Framing, FramingSet, Inspector, OnInvalid, Programs,
     PublishedSchema, Readings, Refused, Schemas,
 };
 use common::coded::encoded;
@@ -21,17 +20,7 @@ const RATIO_MAX: u64 = 8;
 /// The contract of all tests: bare bytes, of which anything is a datum.
 static CONTRACT: LazyLock<(Arc<Contract>, Arc<Schemas>)> = LazyLock::new(|| {
     let schema = Arc::new(Schema::parse(r#""bytes""#).unwrap());
-    let published = PublishedSchema {
-        subject: "bytes".into(),
-        version: 1,
-        ids: vec![],
-        owner: None,
-        lifecycle: Lifecycle::default(),
-        program: Arc::new(Program::compile(&schema)),
-        fingerprint: schema.fingerprint(),
-        fingerprint_rust: schema.fingerprint_rust(),
-        schema,
-    };
+    let published = PublishedSchema::new("bytes", 1, vec![], schema, &Programs::default());
     let schemas = Arc::new(Schemas::new(vec![published]).unwrap());
     let contract = Contract {
         framings: FramingSet::new(&[Framing::Bare]).unwrap(),

@@ -1,7 +1,7 @@
 //! Documents in, decisions and findings out.
 
 use super::*;
-use crate::avro::{Program, Schema};
+use crate::avro::Schema;
 use crate::finding::Finding;
 use crate::identity::spiffe::PeerId;
 use crate::reason::Reason;
@@ -24,17 +24,9 @@ pub(super) fn schemas() -> Arc<Schemas> {
                 r#"{{"type": "record", "name": "{full_name}", "fields": [{{"name": "f{version}", "type": "int"}}]}}"#
             );
             let schema = Arc::new(Schema::parse(&text).unwrap());
-            PublishedSchema {
-                subject: Arc::from(subject),
-                version,
-                ids: if first_id == 0 { Vec::new() } else { vec![first_id + version] },
-                owner: None,
-                lifecycle: if subject == "old-value" { Lifecycle::Retired } else { Lifecycle::Production },
-                program: Arc::new(Program::compile(&schema)),
-                fingerprint: schema.fingerprint(),
-                fingerprint_rust: schema.fingerprint_rust(),
-                schema,
-            }
+            let ids = if first_id == 0 { Vec::new() } else { vec![first_id + version] };
+            let lifecycle = if subject == "old-value" { Lifecycle::Retired } else { Lifecycle::Production };
+            PublishedSchema { lifecycle, ..PublishedSchema::new(subject, version, ids, schema, &Programs::default()) }
         })
     });
     Arc::new(Schemas::new(entries.collect()).unwrap())

@@ -448,8 +448,10 @@ impl Error for Stopped {}
 mod tests {
     use super::super::held::HeldLedger;
     use super::*;
-    use crate::avro::{Program, Schema};
-    use crate::wire::{CodingSet, Contract, ContractLimits, FramingSet, OnInvalid, PublishedSchema, Readings, Schemas};
+    use crate::avro::Schema;
+    use crate::wire::{
+        CodingSet, Contract, ContractLimits, FramingSet, OnInvalid, Programs, PublishedSchema, Readings, Schemas,
+    };
     use std::collections::VecDeque;
     use std::convert::Infallible;
     use std::sync::Arc;
@@ -492,18 +494,8 @@ mod tests {
     /// Wants one bare string.
     fn judge() -> Judge {
         let schema = Arc::new(Schema::parse(r#""string""#).unwrap());
-        let schemas = Schemas::new(vec![PublishedSchema {
-            subject: "greeting".into(),
-            version: 1,
-            ids: vec![],
-            owner: None,
-            lifecycle: crate::wire::schemas::Lifecycle::default(),
-            program: Arc::new(Program::compile(&schema)),
-            fingerprint: schema.fingerprint(),
-            fingerprint_rust: schema.fingerprint_rust(),
-            schema,
-        }])
-        .unwrap();
+        let published = PublishedSchema::new("greeting", 1, vec![], schema, &Programs::default());
+        let schemas = Schemas::new(vec![published]).unwrap();
         let contract = Contract {
             framings: FramingSet::BARE,
             schemas: schemas.iter().map(|(index, _)| index).collect(),

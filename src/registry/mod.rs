@@ -105,16 +105,11 @@ fn publish(
         }
     };
     let subject = catalogue.subject(&version.subject);
+    let ids = catalogue.ids(version).collect();
     Some(PublishedSchema {
-        subject: version.subject.clone(),
-        version: version.version,
-        ids: catalogue.ids(version).collect(),
         owner: subject.and_then(|subject| subject.owner.clone()),
         lifecycle: subject.map(|subject| subject.lifecycle).unwrap_or_default(),
-        program: programs.program(&schema),
-        fingerprint: schema.fingerprint(),
-        fingerprint_rust: schema.fingerprint_rust(),
-        schema,
+        ..PublishedSchema::new(version.subject.clone(), version.version, ids, schema, programs)
     })
 }
 

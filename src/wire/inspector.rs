@@ -279,12 +279,13 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::avro::{Program, Schema};
+    use crate::avro::Schema;
     use crate::wire::coding::CodingSet;
     use crate::wire::contract::OnInvalid;
     use crate::wire::framing::FramingSet;
+    use crate::wire::programs::Programs;
     use crate::wire::reading::Readings;
-    use crate::wire::schemas::{Lifecycle, PublishedSchema};
+    use crate::wire::schemas::PublishedSchema;
 
     const PAIR: &str = r#"{"type":"record","name":"Pair","fields":[
         {"name":"name","type":"string"},{"name":"flag","type":"boolean"}]}"#;
@@ -300,17 +301,7 @@ mod tests {
         let published = [("a", 1, 7, PAIR), ("b", 1, 7, PAIR), ("c", 1, 8, r#""long""#), ("later", 1, 9, &later)];
         let published = published.map(|(subject, version, id, text)| {
             let schema = Arc::new(Schema::parse(text).expect(text));
-            PublishedSchema {
-                subject: subject.into(),
-                version,
-                ids: vec![id],
-                owner: None,
-                lifecycle: Lifecycle::default(),
-                program: Arc::new(Program::compile(&schema)),
-                fingerprint: schema.fingerprint(),
-                fingerprint_rust: schema.fingerprint_rust(),
-                schema,
-            }
+            PublishedSchema::new(subject, version, vec![id], schema, &Programs::default())
         });
         Arc::new(Schemas::new(published.into()).expect("one schema for each id"))
     }
@@ -534,17 +525,7 @@ mod tests {
     #[test]
     fn an_empty_body_is_a_datum_where_the_schema_has_no_bytes() {
         let schema = Arc::new(Schema::parse(r#""null""#).expect("null"));
-        let published = PublishedSchema {
-            subject: "null".into(),
-            version: 1,
-            ids: vec![1],
-            owner: None,
-            lifecycle: Lifecycle::default(),
-            program: Arc::new(Program::compile(&schema)),
-            fingerprint: schema.fingerprint(),
-            fingerprint_rust: schema.fingerprint_rust(),
-            schema,
-        };
+        let published = PublishedSchema::new("null", 1, vec![1], schema, &Programs::default());
         let schemas = Arc::new(Schemas::new(vec![published]).expect("one schema"));
         let cases: [(&[Framing], &[u8], Outcome); 4] = [
             (BARE, b"", Ok(0)),

@@ -1,5 +1,6 @@
 //! The schemas that are published here, in memory: found by id, by fingerprint, by subject and version.
 
+use super::programs::Programs;
 use crate::avro::{Program, Schema};
 use std::collections::HashMap;
 use std::fmt;
@@ -69,6 +70,30 @@ pub struct IdConflict {
     pub first: (Arc<str>, u32),
     /// The other.
     pub second: (Arc<str>, u32),
+}
+
+impl PublishedSchema {
+    /// A schema in production that nobody answers for. Its program is one that is in use already, or else compiled.
+    #[must_use]
+    pub fn new(
+        subject: impl Into<Arc<str>>,
+        version: u32,
+        ids: Vec<u32>,
+        schema: Arc<Schema>,
+        programs: &Programs,
+    ) -> Self {
+        Self {
+            subject: subject.into(),
+            version,
+            ids,
+            owner: None,
+            lifecycle: Lifecycle::default(),
+            program: programs.program(&schema),
+            fingerprint: schema.fingerprint(),
+            fingerprint_rust: schema.fingerprint_rust(),
+            schema,
+        }
+    }
 }
 
 impl Schemas {

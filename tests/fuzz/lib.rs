@@ -5,7 +5,7 @@ pub mod cases;
 
 use avrogate::avro::{Limits, Program, Schema, Step, Validator, Violation};
 use avrogate::identity::spiffe::TrustDomain;
-use avrogate::wire::{PublishedSchema, Schemas};
+use avrogate::wire::{Programs, PublishedSchema, Schemas};
 use cases::Group;
 use std::path::Path;
 use std::sync::Arc;
@@ -97,17 +97,7 @@ pub const PUBLISHED: [(&str, u32, &str); 5] = [
 pub fn published() -> Arc<Schemas> {
     let entry = |(id, (subject, version, text)): (u32, &(&str, u32, &str))| {
         let schema = Arc::new(Schema::parse(text).expect("a schema"));
-        PublishedSchema {
-            subject: (*subject).into(),
-            version: *version,
-            ids: vec![id],
-            owner: None,
-            lifecycle: Default::default(),
-            program: Arc::new(Program::compile(&schema)),
-            fingerprint: schema.fingerprint(),
-            fingerprint_rust: schema.fingerprint_rust(),
-            schema,
-        }
+        PublishedSchema::new(*subject, *version, vec![id], schema, &Programs::default())
     };
     Arc::new(Schemas::new((1..).zip(&PUBLISHED).map(entry).collect()).expect("ids of one schema each"))
 }

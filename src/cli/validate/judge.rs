@@ -6,7 +6,6 @@ use super::{Failure, FramingWord, ValidateArgs};
 use crate::avro::{Datum, Incompatibilities, JsonEncoding, Limits, NotShown, Program, Schema, SchemaFile};
 use crate::finding::Finding;
 use crate::registry::{self, Sources};
-use crate::wire::schemas::Lifecycle;
 use crate::wire::{
     CodingSet, Contract, ContractLimits, Found, Framing, FramingSet, Inspector, OnInvalid, Programs, PublishedSchema,
     Reading, Readings, Refused, SchemaIndex, Schemas, SubjectVersion,
@@ -69,7 +68,7 @@ impl Judge {
                 (schemas, Files::Published(directory.clone(), OnceCell::new()))
             }
             None => {
-                let (schemas, files) = one_schema(args)?;
+                let (schemas, files) = one_schema(args, &programs)?;
                 (schemas, Files::Given(files))
             }
         };
@@ -296,19 +295,11 @@ fn from_files(paths: &[impl AsRef<Path>]) -> Result<(Arc<Schema>, Vec<(String, S
 }
 
 /// The one schema of `--schema`, published as if from a directory, and its files.
-fn one_schema(args: &ValidateArgs) -> Result<(Schemas, Vec<(String, String)>), Failure> {
+fn one_schema(args: &ValidateArgs, programs: &Programs) -> Result<(Schemas, Vec<(String, String)>), Failure> {
     let (schema, texts) = from_files(&args.schema)?;
-    let published = PublishedSchema {
-        subject: schema.full_name().unwrap_or("the schema").into(),
-        version: 1,
-        ids: args.id.into_iter().collect(),
-        owner: None,
-        lifecycle: Lifecycle::default(),
-        program: Arc::new(Program::compile(&schema)),
-        fingerprint: schema.fingerprint(),
-        fingerprint_rust: schema.fingerprint_rust(),
-        schema,
-    };
+    let subject: Arc<str> = schema.full_name().unwrap_or("the schema").into();
+    let ids = args.id.into_iter().collect();
+    let published = PublishedSchema::new(subject, 1, ids, schema, programs);
     let schemas =
         Schemas::new(vec![published]).map_err(|_| Failure::Usage("one schema has no id of another".into()))?;
     Ok((schemas, texts))
