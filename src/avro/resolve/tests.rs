@@ -79,6 +79,11 @@ fn reasons_are_bounded() {
     });
     let found = Resolution::of(&parse(&record("R", "")), &parse(&record("R", &fields))).unwrap_err();
     assert_eq!(found.iter().count(), Incompatibilities::LEN_MAX);
+    let summary = found.summary();
+    assert!(summary.starts_with("f0: the reader needs it and it has no default; f1: "), "{summary}");
+    assert!(summary.ends_with(" more") && (900..1100).contains(&summary.len()), "{summary}");
+    let told = summary.matches("the reader needs").count();
+    assert!(summary.ends_with(&format!("; and {} more", Incompatibilities::LEN_MAX - told)), "{summary}");
     let long = "x".repeat(100_000);
     let field = format!(r#"{{"name": "{long}", "type": {}}}"#, record("S", r#"{"name": "a", "type": "int"}"#));
     let other = field.replace("int", "string");
