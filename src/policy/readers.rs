@@ -10,6 +10,7 @@ use std::sync::Arc;
 /// A reader's schema, with where it is named and what is written for it.
 struct Reader<'d, 'a> {
     named: &'d Spanned<String>,
+    name: Arc<str>,
     published: &'a PublishedSchema,
     written: u32,
     /// What is written and can never be read, with the reasons.
@@ -32,7 +33,8 @@ impl<'a> Compiler<'a> {
                 self.findings.push(Finding::error("reader-duplicate", file, named, message));
                 continue;
             }
-            known.push(Reader { named, published, written: 0, never: Vec::new() });
+            let name = named.value.as_str().into();
+            known.push(Reader { named, name, published, written: 0, never: Vec::new() });
         }
         // What selects nothing is told where it is selected.
         let nothing = known.is_empty() || schemas.as_slice().is_empty();
@@ -54,7 +56,7 @@ impl<'a> Compiler<'a> {
             if let Reading::Never(why) = &*reading {
                 reader.never.push(format!("{}@{}: {}", writer.subject, writer.version, why.summary()));
             }
-            readings.push((*index, (Arc::from(reader.named.value.as_str()), reading)));
+            readings.push((*index, (reader.name.clone(), reading)));
         }
         known.iter().for_each(|reader| self.told(file, reader));
         readings.into_iter().collect()
@@ -80,8 +82,7 @@ impl<'a> Compiler<'a> {
     /// Tells what a reader can never read. That is no mistake where other data can be: their refusal is what was asked
     /// for.
     fn told(&mut self, file: &Arc<str>, reader: &Reader<'_, '_>) {
-        let Reader { named, never, written, .. } = reader;
-        let name = &named.value;
+        let Reader { named, name, never, written, .. } = reader;
         if *written == 0 {
             let message = format!("nothing is written for {name}: the contract takes no schema of its subject");
             self.findings.push(Finding::error("reader-unused", file, *named, message));
