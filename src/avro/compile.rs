@@ -6,10 +6,11 @@
 //! procedure is laid out by plain recursion, whose depth the walk has bounded.
 
 use super::logical::{Check, Nines};
-use super::program::{Items, NameId, Op, Pc, Program, RUN_WIDTH_MAX, Site, SiteId, SiteStep};
+use super::program::{Items, NameId, Op, Pc, Program, Site, SiteId, SiteStep};
 use super::resolve::{Refusals, Refused};
 use super::schema::{Kind, NodeId, Schema};
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// A record of more operations than this, used more than once, is a procedure.
@@ -410,10 +411,7 @@ impl<'a> Layout<'a> {
             Kind::Int => Some(Op::IntRun),
             Kind::Boolean => Some(Op::BooleanRun),
             Kind::String => Some(Op::StringRun { next: 0 }),
-            Kind::Float | Kind::Double | Kind::Fixed(_) => match width {
-                Some(width @ 1..=RUN_WIDTH_MAX) => u32::try_from(width).ok().map(Op::SkipRun),
-                _ => None,
-            },
+            Kind::Float | Kind::Double | Kind::Fixed(_) => width.and_then(NonZeroU64::new).map(Op::SkipRun),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! From a stopped machine to a [`Violation`]: which field, and what was expected there.
 
-use super::machine::Payload;
+use super::machine::{Block, Payload};
 use super::program::{Op, Pc, Program, SiteId, SiteStep};
 use super::validator::Validator;
 use super::varint::{read_int, read_long};
@@ -38,10 +38,22 @@ impl Validator {
         }
     }
 
+    /// The innermost array or map that is open. Of a run that is cut the items that are not whole are not done.
+    fn block(&self) -> Block {
+        let mut block = self.machine.block;
+        if let Payload::Skip(missing) = self.machine.payload
+            && let Some(Op::SkipRun(width)) = self.program().ops.get(self.machine.payload_pc as usize)
+        {
+            block.left += missing.div_ceil(width.get());
+        }
+        block
+    }
+
     /// The way to a place in the schema, with the positions that the stacks hold.
     fn path(&self, fault: Fault, site: SiteId, pc: Pc) -> FieldPath {
         let machine = &self.machine;
-        let mut blocks = std::iter::once(&machine.block).chain(machine.outer.iter().rev());
+        let innermost = self.block();
+        let mut blocks = std::iter::once(&innermost).chain(machine.outer.iter().rev());
         let mut calls = machine.calls.iter().rev();
         let mut segments = Vec::new();
         // A block header stands for the array itself, but where its first item goes too deep.

@@ -141,7 +141,7 @@ impl<'a> Listing<'a> {
             Op::IntRun => "all ints of the block".into(),
             Op::BooleanRun => "all booleans of the block".into(),
             Op::StringRun { .. } => "all strings of the block".into(),
-            Op::SkipRun(width) => format!("all items of the block, any {} each", bytes(width.into())),
+            Op::SkipRun(width) => format!("all items of the block, any {} each", bytes(width.get())),
             Op::Decimal { nines } => format!("decimal: a length and that many bytes, {}", self.digits(nines)),
             Op::FixedDecimal { nines, size } => format!("decimal: {}, {}", bytes(size), self.digits(nines)),
             Op::Uuid => "uuid: a string of 36 bytes that is a UUID".into(),

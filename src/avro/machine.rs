@@ -312,9 +312,10 @@ impl Machine {
                 self.all_done(at + many)?
             }
             Op::SkipRun(width) => {
-                let whole = ((input.len() - at) as u64 / u64::from(width)).min(self.block.left);
-                self.block.left -= whole;
-                self.all_done(at + usize::try_from(whole * u64::from(width)).unwrap_or(0))?
+                // As many as have a number of bytes: the others are behind what any datum may have.
+                let items = self.block.left.min(u64::MAX / width);
+                self.block.left -= items;
+                self.skip(piece, pc, if self.block.left > 0 { pc } else { next }, at, items * width.get())?
             }
             Op::StringRun { next: behind_one } => {
                 next = behind_one + 1;

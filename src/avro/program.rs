@@ -4,6 +4,7 @@ use super::limits::Limits;
 use super::logical::Nines;
 use super::resolve::Refusals;
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// A schema compiled to flat operations, ready to be run over bytes by any number of validators.
@@ -133,8 +134,8 @@ pub(super) enum Op {
     StringRun {
         next: Pc,
     },
-    /// All items that are left in the block, each of so many bytes of any value; at most [`RUN_WIDTH_MAX`].
-    SkipRun(u32),
+    /// All items that are left in the block, each of so many bytes of any value.
+    SkipRun(NonZeroU64),
     /// Bytes that hold a decimal no larger than `nines`. This and what follows are in the [logical](Program::logical)
     /// layout alone.
     Decimal {
@@ -178,9 +179,6 @@ pub(super) struct Items {
     /// How many records open with each item, one in the other.
     pub(super) records: u32,
 }
-
-/// Items of at most this many bytes run in one operation: two of them fit the validator's carry.
-pub(super) const RUN_WIDTH_MAX: u64 = 32;
 
 /// A place in the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

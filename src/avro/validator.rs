@@ -73,8 +73,8 @@ enum Outcome {
     Violated(Box<Violation>),
 }
 
-/// No operation needs more bytes at once than this before it can take a step: a count and a size are 20, two items of a
-/// run 64.
+/// No operation needs more bytes at once than this before it can take a step: a count and a size are 20, an optional UUID
+/// 51.
 const CARRY: usize = 64;
 
 impl Validator {
