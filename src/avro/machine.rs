@@ -14,7 +14,7 @@ mod usual;
 use super::limits::Limits;
 use super::logical::{CutDecimal, DAY_MICROS, DAY_MILLIS, UUID_LENGTH, is_uuid};
 use super::program::{Items, Op, Pc, Program};
-use super::text::{CutText, is_utf8, skip_short_ascii};
+use super::text::{CutText, is_utf8, skip_short_ascii, skip_text};
 use super::varint::{Stop, read_int, read_long, skip_int, skip_long, skip_run};
 use super::violation::Fault;
 
@@ -149,10 +149,16 @@ impl Machine {
     #[inline(always)]
     fn hurry(&mut self, piece: &Piece<'_>, pc: Pc, rest: &[u8]) -> (Pc, usize) {
         if piece.limits.strict_varints {
-            self.take_usual::<true>(piece.program, pc, rest)
-        } else {
-            self.take_usual::<false>(piece.program, pc, rest)
+            return self.take_usual::<true>(piece.program, pc, rest);
         }
+        let (mut pc, mut left) = self.take_usual::<false>(piece.program, pc, rest);
+        // Text that is long, or not ASCII, is usual too, but takes a call.
+        while let Some(Op::String) = piece.program.ops.get(pc as usize)
+            && let Some(behind) = piece.input.get(piece.input.len() - left..).and_then(skip_text)
+        {
+            (pc, left) = self.take_usual::<false>(piece.program, pc + 1, behind);
+        }
+        (pc, left)
     }
 
     /// Runs until an operation begins at or behind a position of the input: `Ok` with where it does.

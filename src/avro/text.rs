@@ -3,7 +3,28 @@
 /// Whether the bytes are well-formed UTF-8.
 #[inline]
 pub(super) fn is_utf8(text: &[u8]) -> bool {
-    (text.len() <= SHORT && is_short_ascii(text)) || simdutf8::basic::from_utf8(text).is_ok()
+    (text.len() <= SHORT && is_short_ascii(text)) || is_long_utf8(text)
+}
+
+/// The vector code takes 64 bytes a step, and copies what is left at the end; of that most is ASCII.
+fn is_long_utf8(text: &[u8]) -> bool {
+    let (steps, end) = text.split_at(text.len() & !63);
+    let text = if is_short_ascii(end) { steps } else { text };
+    simdutf8::basic::from_utf8(text).is_ok()
+}
+
+/// What is left behind a text with its length, if it is whole and well-formed and its length takes at most three bytes.
+pub(super) fn skip_text(rest: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = match *rest {
+        [low @ ..0x80, ref rest @ ..] => (usize::from(low), rest),
+        [low, high @ ..0x80, ref rest @ ..] => (usize::from(low & 0x7f) | usize::from(high) << 7, rest),
+        [low, mid, high @ ..0x80, ref rest @ ..] => {
+            (usize::from(low & 0x7f) | usize::from(mid & 0x7f) << 7 | usize::from(high) << 14, rest)
+        }
+        _ => return None,
+    };
+    let (text, behind) = rest.split_at_checked(length >> 1)?;
+    (length & 1 == 0 && is_utf8(text)).then_some(behind)
 }
 
 /// Texts of one length byte are at most this long.
@@ -71,6 +92,9 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// Where the character begins that the end of a piece cuts; its end, where it cuts none.
 fn last_whole(piece: &[u8]) -> usize {
+    if let Some(..0x80) | None = piece.last() {
+        return piece.len();
+    }
     let places = (0..piece.len()).rev().take(3);
     match places.zip(piece.iter().rev()).find(|(_, byte)| **byte >= 0xc0) {
         Some((at, 0xc0..0xe0)) if piece.len() - at < 2 => at,
@@ -161,7 +185,7 @@ mod tests {
     #[test]
     fn pieces_agree_with_the_whole() {
         check(b"");
-        for length in 0..70 {
+        for length in (0..70).chain(126..132) {
             let mut text = vec![b'a'; length];
             check(&text);
             for at in 0..length {
