@@ -80,6 +80,8 @@ struct State {
     bytes: u64,
     connections: usize,
     open: usize,
+    /// The most that were open at once.
+    open_max: usize,
     answer: Answer,
     /// Closes each connection once its answer is out, without having said so.
     fickle: bool,
@@ -126,6 +128,7 @@ impl Double {
             bytes: 0,
             connections: 0,
             open: 0,
+            open_max: 0,
             answer: Answer::created(bodies::accepted()),
             fickle: false,
         };
@@ -157,6 +160,11 @@ impl Double {
     /// How many connections there have been.
     pub(crate) fn connections(&self) -> usize {
         self.log.state.lock().unwrap().connections
+    }
+
+    /// How many connections were open at once at most.
+    pub(crate) fn open_max(&self) -> usize {
+        self.log.state.lock().unwrap().open_max
     }
 
     /// Waits until it has seen at least so many heads.
@@ -251,6 +259,7 @@ async fn accept(listener: TcpListener, protocol: Protocol, log: Arc<Log>) {
         let connection = log.change(|state| {
             state.connections += 1;
             state.open += 1;
+            state.open_max = state.open_max.max(state.open);
             state.connections
         });
         let log = log.clone();
