@@ -153,12 +153,16 @@ impl Machine {
         }
         let (mut pc, mut left) = self.take_usual::<false>(piece.program, pc, rest);
         // Text that is long, or not ASCII, is usual too, but takes a call.
-        while let Some(Op::String) = piece.program.ops.get(pc as usize)
-            && let Some(behind) = piece.input.get(piece.input.len() - left..).and_then(skip_text)
-        {
+        loop {
+            let rest = piece.input.get(piece.input.len() - left..).unwrap_or_default();
+            let behind = match piece.program.ops.get(pc as usize) {
+                Some(Op::String) => skip_text(rest),
+                Some(Op::OptionalString { null }) => usual::optional(rest, *null, skip_text),
+                _ => None,
+            };
+            let Some(behind) = behind else { return (pc, left) };
             (pc, left) = self.take_usual::<false>(piece.program, pc + 1, behind);
         }
-        (pc, left)
     }
 
     /// Runs until an operation begins at or behind a position of the input: `Ok` with where it does.

@@ -186,7 +186,7 @@ impl Machine {
 
 /// What is left behind an optional value that is null, or that `present` takes.
 #[inline(always)]
-fn optional(rest: &[u8], null: u8, present: impl FnOnce(&[u8]) -> Option<&[u8]>) -> Option<&[u8]> {
+pub(super) fn optional(rest: &[u8], null: u8, present: impl FnOnce(&[u8]) -> Option<&[u8]>) -> Option<&[u8]> {
     match rest.split_first() {
         Some((index, rest)) if *index == null => Some(rest),
         Some((index, rest)) if *index == null ^ 2 => present(rest),
