@@ -12,7 +12,7 @@
 
 use super::document::PathKind;
 use super::path::RequestPath;
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::iter;
 
 /// The position of a route in its policy.
@@ -108,6 +108,9 @@ impl RouteTable {
     /// Where one spelling of a path leads.
     fn read(&self, method: &str, text: &str) -> Result<Found, NoRoute> {
         let found = self.nearest(method, segments(text)).ok_or(NoRoute::Unknown)?;
+        if found.kind == PathKind::Exact {
+            return Ok(found); // Nothing comes before it.
+        }
         match self.beside_slash(method, text) {
             Some(twin) if twin.route != found.route && twin.precedence() < found.precedence() => {
                 Err(NoRoute::Twin(twin.route))

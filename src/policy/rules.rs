@@ -9,7 +9,7 @@
 use super::document::Action;
 use crate::identity::spiffe::{PeerId, PeerPattern};
 use crate::wire::SchemaSet;
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 /// The rules of one route.
@@ -86,7 +86,7 @@ impl Rules {
     pub(super) fn new(list: Vec<Rule>) -> Self {
         let mut rules = Self {
             list: Vec::new(),
-            named: HashMap::new(),
+            named: HashMap::default(),
             anyone: Ruling::default(),
             spiffe: Wildcards::new('/'),
             linkerd: Wildcards::new('.'),

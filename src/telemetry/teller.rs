@@ -10,9 +10,9 @@ use super::metrics::Metrics;
 use super::record::{Decision, Direction, Mode, Outcome, Record, Side, Verdict};
 use crate::reason::Reason;
 use crate::wire::Framing;
+use foldhash::HashMap;
 use prometheus::{Histogram, IntCounter, IntGauge};
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use super::programs::Programs;
 use crate::avro::{Program, Schema};
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
