@@ -43,7 +43,7 @@ impl LengthWatch {
                     self.found |= at == NAME.len() && byte == b':';
                     Place::Line
                 }
-                Place::Before | Place::Line => match rest.iter().position(|byte| *byte == b'\n') {
+                Place::Before | Place::Line => match memchr::memchr(b'\n', rest) {
                     Some(end) => {
                         rest = rest.get(end + 1..).unwrap_or_default();
                         Place::Name(0)
