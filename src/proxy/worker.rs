@@ -83,7 +83,7 @@ pub(crate) struct Worker {
 /// Request ids that no other worker, and no other process, gives.
 #[derive(Debug)]
 struct RequestIds {
-    prefix: u64,
+    prefix: Box<str>,
     next: Cell<u64>,
 }
 
@@ -132,7 +132,11 @@ impl Worker {
     pub(crate) fn new_request_id(&self) -> Box<str> {
         let next = self.ids.next.get();
         self.ids.next.set(next.wrapping_add(1));
-        format!("{:016x}{next:016x}", self.ids.prefix).into()
+        let digit = |shift: u32| char::from_digit((next >> shift & 0xf) as u32, 16).unwrap_or_default();
+        let mut id = String::with_capacity(32);
+        id.push_str(&self.ids.prefix);
+        id.extend((0..64).step_by(4).rev().map(digit));
+        id.into()
     }
 
     /// A share of the bytes that the process may hold.
@@ -145,6 +149,6 @@ impl RequestIds {
     fn new() -> Self {
         // The standard library's hasher keys are random and cost no dependency.
         let random = || RandomState::new().hash_one(0);
-        Self { prefix: random(), next: Cell::new(random() >> 16) }
+        Self { prefix: format!("{:016x}", random()).into(), next: Cell::new(random() >> 16) }
     }
 }
