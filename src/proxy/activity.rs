@@ -30,11 +30,10 @@ pub(crate) struct Activity {
     /// Requests that it has had, and those that its caller gave up.
     begun: Cell<u32>,
     abandoned: Cell<u32>,
-    /// Told when its caller gives up too many.
-    restless: Notify,
     /// What is due before this time is looked at in time only if that is told.
     looks_again: Cell<Instant>,
-    due_sooner: Notify,
+    /// Told when something is due sooner, and when its caller gives up too many.
+    stirred: Notify,
     h1: bool,
 }
 
@@ -73,9 +72,8 @@ impl Activity {
             due: RefCell::default(),
             begun: Cell::new(0),
             abandoned: Cell::new(0),
-            restless: Notify::new(),
             looks_again: Cell::new(Instant::now()),
-            due_sooner: Notify::new(),
+            stirred: Notify::new(),
             h1,
         }
     }
@@ -94,7 +92,7 @@ impl Activity {
 
     fn is_due(&self, by: Instant) {
         if by < self.looks_again.get() {
-            self.due_sooner.notify_one();
+            self.stirred.notify_one();
         }
     }
 
@@ -103,23 +101,23 @@ impl Activity {
         self.looks_again.set(next);
     }
 
-    /// Waits until something is due before anybody would look.
-    pub(crate) async fn is_due_sooner(&self) {
-        self.due_sooner.notified().await;
+    /// Waits until something is due before anybody would look, or its caller [is restless](Self::is_restless).
+    pub(crate) async fn stirs(&self) {
+        self.stirred.notified().await;
     }
 
     /// Its caller gave a request up.
     pub(crate) fn abandoned(&self) {
-        let abandoned = self.abandoned.get().saturating_add(1);
-        self.abandoned.set(abandoned);
-        if abandoned > ABANDONED_MAX && abandoned > self.begun.get() / 2 {
-            self.restless.notify_one();
+        self.abandoned.set(self.abandoned.get().saturating_add(1));
+        if self.is_restless() {
+            self.stirred.notify_one();
         }
     }
 
-    /// Waits until its caller gives up too many requests.
-    pub(crate) async fn is_restless(&self) {
-        self.restless.notified().await;
+    /// Whether its caller gives up too many requests.
+    pub(crate) fn is_restless(&self) -> bool {
+        let abandoned = self.abandoned.get();
+        abandoned > ABANDONED_MAX && abandoned > self.begun.get() / 2
     }
 
     /// The request that goes on may take as long as it likes.

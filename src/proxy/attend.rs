@@ -338,13 +338,14 @@ where
                 check.as_mut().reset(stage.1);
                 Leaving::No
             }
-            () = connection.activity.is_due_sooner() => {
+            () = connection.activity.stirs() => {
                 check.as_mut().reset(Instant::now());
-                Leaving::No
-            }
-            () = connection.activity.is_restless(), if !matches!(leaving, Leaving::By(_)) => {
-                tracing::debug!("connection ends: its caller gives up what it asks for");
-                Leaving::By(Instant::now())
+                if connection.activity.is_restless() && !matches!(leaving, Leaving::By(_)) {
+                    tracing::debug!("connection ends: its caller gives up what it asks for");
+                    Leaving::By(Instant::now())
+                } else {
+                    Leaving::No
+                }
             }
             changed = trust.changed(), if !matches!(leaving, Leaving::By(_)) => {
                 if changed.is_ok() && connection.is_confirmed() { Leaving::No } else { Leaving::By(Instant::now() + LEAVING_TIME_MAX) }
