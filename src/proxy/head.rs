@@ -277,12 +277,13 @@ pub(crate) fn to_service<B>(head: &request::Parts, target: &Target<'_>, added: A
     {
         headers.append(HOST, host);
     }
+    let nominates = head.headers.contains_key(CONNECTION);
     for (name, value) in &head.headers {
         let read = as_read(name);
         let dropped = is_per_hop(&read)
             || is_ours(&read)
             || is_override(&read)
-            || is_nominated(&head.headers, name)
+            || (nominates && names_token(&head.headers, name.as_str()))
             || matches!(&*read, "host" | "content-length" | "expect")
             // Our own word replaces it; and in another spelling nobody has looked at it.
             || (*read == *CONTENT_ENCODING.as_str() && (added.coding.is_some() || name != CONTENT_ENCODING))
@@ -314,9 +315,10 @@ pub(crate) fn to_caller<B>(head: &response::Parts, body: B) -> Response<B> {
     let mut answer = Response::new(body);
     *answer.status_mut() = head.status;
     let mut headers = HeaderMap::with_capacity(head.headers.len());
+    let nominates = head.headers.contains_key(CONNECTION);
     for (name, value) in &head.headers {
         let dropped = is_per_hop(name.as_str())
-            || is_nominated(&head.headers, name)
+            || (nominates && names_token(&head.headers, name.as_str()))
             || name == http::header::CONTENT_LENGTH
             || name.as_str().starts_with("avrogate-");
         if !dropped {
@@ -372,11 +374,7 @@ fn as_read(name: &HeaderName) -> Cow<'_, str> {
     if name.contains('_') { name.replace('_', "-").into() } else { name.into() }
 }
 
-/// Whether a Connection field takes this one out.
-fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.contains_key(CONNECTION) && names_token(headers, name.as_str())
-}
-
+/// Whether a Connection field has this option, or nominates the field of this name for one connection alone.
 fn names_token(headers: &HeaderMap, token: &str) -> bool {
     headers
         .get_all(CONNECTION)
