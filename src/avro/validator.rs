@@ -100,27 +100,24 @@ impl Validator {
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) -> Result<Step, Violation> {
         let mut at = 0;
-        // Most messages come in one piece and hold nothing unusual. (A payload may be cut before its first byte.)
-        if self.received == 0
-            && self.machine.payload == Payload::None
-            && matches!(self.outcome, Outcome::Open)
-            && bytes.len() as u64 <= self.limits.bytes_max
-        {
-            let program = self.program.within(&self.limits);
-            let piece = Piece { program, limits: &self.limits, input: bytes, base: 0 };
-            match self.machine.rush(&piece) {
-                Ok(consumed) => {
-                    self.outcome = Outcome::Done;
-                    return Ok(Step::Done { consumed });
+        if matches!(self.outcome, Outcome::Open) && bytes.len() as u64 <= self.limits.bytes_max - self.received {
+            if self.machine.payload != Payload::None {
+                if self.machine.resume_quickly(bytes) {
+                    self.received += bytes.len() as u64;
+                    return Ok(Step::NeedMore);
                 }
-                Err(end) => at = end,
+            } else if self.received == 0 {
+                // Most messages come in one piece and hold nothing unusual.
+                let program = self.program.within(&self.limits);
+                let piece = Piece { program, limits: &self.limits, input: bytes, base: 0 };
+                match self.machine.rush(&piece) {
+                    Ok(consumed) => {
+                        self.outcome = Outcome::Done;
+                        return Ok(Step::Done { consumed });
+                    }
+                    Err(end) => at = end,
+                }
             }
-        } else if matches!(self.outcome, Outcome::Open)
-            && bytes.len() as u64 <= self.limits.bytes_max - self.received
-            && self.machine.resume_quickly(bytes)
-        {
-            self.received += bytes.len() as u64;
-            return Ok(Step::NeedMore);
         }
         self.go_on(bytes, at)
     }
