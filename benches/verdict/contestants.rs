@@ -20,7 +20,12 @@ fn each(mut judge: impl FnMut(&[u8]) -> bool + 'static) -> Judge {
 
 /// As the gate does: one validator, reset for each message.
 pub(crate) fn avrogate(workload: &Workload) -> Judge {
-    let (mut validator, program) = validator(workload);
+    avrogate_within(workload.schema, Limits::default())
+}
+
+/// The same at another level.
+pub(crate) fn avrogate_within(schema: &str, limits: Limits) -> Judge {
+    let (mut validator, program) = validator(schema, limits);
     each(move |bytes| {
         validator.reset(&program);
         matches!(validator.push(bytes), Ok(Step::Done { consumed }) if consumed == bytes.len())
@@ -29,7 +34,7 @@ pub(crate) fn avrogate(workload: &Workload) -> Judge {
 
 /// The same with the message in pieces, as they come from a network.
 pub(crate) fn avrogate_in_chunks(workload: &Workload, size: usize) -> Judge {
-    let (mut validator, program) = validator(workload);
+    let (mut validator, program) = validator(workload.schema, Limits::default());
     each(move |bytes| {
         validator.reset(&program);
         let (mut done, mut consumed_by_all) = (false, 0);
@@ -47,9 +52,9 @@ pub(crate) fn avrogate_in_chunks(workload: &Workload, size: usize) -> Judge {
     })
 }
 
-fn validator(workload: &Workload) -> (Validator, Arc<Program>) {
-    let program = Arc::new(Program::compile(&Schema::parse(workload.schema).expect("a schema")));
-    (Validator::new(program.clone(), Limits::default()), program)
+fn validator(schema: &str, limits: Limits) -> (Validator, Arc<Program>) {
+    let program = Arc::new(Program::compile(&Schema::parse(schema).expect("a schema")));
+    (Validator::new(program.clone(), limits), program)
 }
 
 pub(crate) fn by_hand(workload: &Workload) -> Judge {

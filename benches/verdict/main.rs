@@ -11,7 +11,7 @@ mod by_hand;
 mod contestants;
 mod workloads;
 
-use avrogate::avro::{Program, Schema};
+use avrogate::avro::{Limits, Program, Schema};
 use contestants::Judge;
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -61,6 +61,7 @@ fn main() -> ExitCode {
     let rows: Vec<_> = workloads.iter().map(|workload| (workload, measure(workload))).collect();
     print_verdicts(&rows);
     print_chunks(&rows);
+    print_levels(&workloads);
     if !filter.is_empty() {
         return ExitCode::SUCCESS;
     }
@@ -143,18 +144,22 @@ fn measure(workload: &Workload) -> Row {
     let bytes = &workload.bytes;
     let mut turns = contestants.each_mut().map(|judge| judge.as_mut().map_or(0, |judge| turns(judge, bytes)));
     turns[ARROW] = turns[ARROW].max(contestants::batch(workload));
+    Row(rounds(&mut contestants, turns, bytes))
+}
+
+fn rounds<const N: usize>(judges: &mut [Option<Judge>; N], turns: [u32; N], bytes: &[u8]) -> Vec<[f64; N]> {
     let mut rounds = Vec::with_capacity(ROUNDS_MAX);
     let start = Instant::now();
     while rounds.len() < ROUNDS_MIN || (rounds.len() < ROUNDS_MAX && start.elapsed() < ROUNDS_TIME) {
-        let mut times = [f64::NAN; COUNT];
-        for ((judge, turns), time) in contestants.iter_mut().zip(turns).zip(&mut times) {
+        let mut times = [f64::NAN; N];
+        for ((judge, turns), time) in judges.iter_mut().zip(turns).zip(&mut times) {
             if let Some(judge) = judge {
                 *time = run(judge, bytes, turns).as_secs_f64() * 1e9 / f64::from(turns);
             }
         }
         rounds.push(times);
     }
-    Row(rounds)
+    rounds
 }
 
 /// How often a contestant judges in its turn.
@@ -241,6 +246,24 @@ fn print_chunks(rows: &Rows<'_>) {
         print!(" {:>7.2} |", chunked_mean(rows, chunked));
     }
     println!(" {:>21.2} |", geometric_mean(rows.iter().map(|(_, row)| row.of(CHUNKED[2].0, APACHE))));
+}
+
+/// What `strictVarints` and `logical` cost. Where a schema has no logical type that a value can break, `logical` costs
+/// nothing: it has no other program.
+fn print_levels(workloads: &[Workload]) {
+    println!("\navrogate at its levels: how many times as long as at the usual one\n");
+    println!("| {:<21} | {:>13} | {:>7} |\n|---|---:|---:|", "", "strictVarints", "logical");
+    let (schema, bytes) = workloads::logical();
+    let data = workloads.iter().map(|workload| (workload.name, workload.schema, &workload.bytes));
+    for (name, schema, bytes) in data.chain([("logical types", schema, &bytes)]) {
+        let usual = Limits::default();
+        let levels = [usual, Limits { strict_varints: true, ..usual }, Limits { logical: true, ..usual }];
+        let mut judges = levels.map(|limits| Some(contestants::avrogate_within(schema, limits)));
+        let turns = judges.each_mut().map(|judge| judge.as_mut().map_or(0, |judge| turns(judge, bytes)));
+        let rounds = rounds(&mut judges, turns, bytes);
+        let [strict, logical] = [1, 2].map(|at| median(rounds.iter().map(|times| times[at] / times[0])));
+        println!("| {name:<21} | {strict:>13.2} | {logical:>7.2} |");
+    }
 }
 
 fn chunked_mean(rows: &Rows<'_>, (at, size): (usize, usize)) -> f64 {

@@ -266,6 +266,22 @@ fn wide() -> Out {
     out
 }
 
+/// A record whose logical types can be broken by a value, and a datum of it.
+pub(crate) fn logical() -> (&'static str, Vec<u8>) {
+    let mut out = Out::new();
+    out.text("0f8fad5b-d9cb-469f-a165-70867728950e").long(8).raw(&1_234_567_890_123_i64.to_be_bytes());
+    out.raw(&4_711_i128.to_be_bytes()).long(43_200_000).long(86_399_999_999).text("a word without a logical type");
+    (LOGICAL, out.bytes)
+}
+
+const LOGICAL: &str = r#"{"type": "record", "name": "Payment", "fields": [
+    {"name": "id", "type": {"type": "string", "logicalType": "uuid"}},
+    {"name": "amount", "type": {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": 2}},
+    {"name": "total", "type": {"type": "fixed", "name": "Total", "size": 16, "logicalType": "decimal", "precision": 38}},
+    {"name": "opens", "type": {"type": "int", "logicalType": "time-millis"}},
+    {"name": "closes", "type": {"type": "long", "logicalType": "time-micros"}},
+    {"name": "note", "type": "string"}]}"#;
+
 const TREE: &str = r#"{"type": "record", "name": "Tree", "fields": [
     {"name": "value", "type": "long"},
     {"name": "left", "type": ["null", "Tree"]},
