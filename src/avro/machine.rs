@@ -299,16 +299,12 @@ impl Machine {
                     end
                 }
             },
-            Op::LongRun => self.numbers(
-                at,
-                |at, left| if strict { (at, 0) } else { skip_run::<9>(input, at, left) },
-                |at| skip_long(input, at, strict),
-            )?,
-            Op::IntRun => self.numbers(
-                at,
-                |at, left| if strict { (at, 0) } else { skip_run::<4>(input, at, left) },
-                |at| skip_int(input, at, strict),
-            )?,
+            Op::LongRun => {
+                self.numbers(at, |at, left| run_of::<9>(input, at, left, strict), |at| skip_long(input, at, strict))?
+            }
+            Op::IntRun => {
+                self.numbers(at, |at, left| run_of::<4>(input, at, left, strict), |at| skip_int(input, at, strict))?
+            }
             Op::BooleanRun => {
                 let rest = input.get(at..).unwrap_or_default();
                 let many = usize::try_from(self.block.left).unwrap_or(usize::MAX).min(rest.len());
@@ -600,6 +596,12 @@ fn halted(stop: Stop, at: usize, start: usize) -> Halt {
         Stop::Short => Halt::Short(at),
         Stop::Fault(fault) => Halt::Fault(fault, start),
     }
+}
+
+/// [`skip_run`] of numbers that are judged so strictly.
+#[inline(always)]
+fn run_of<const LENGTH: u32>(input: &[u8], at: usize, left: u64, strict: bool) -> (usize, u64) {
+    if strict { skip_run::<LENGTH, true>(input, at, left) } else { skip_run::<LENGTH, false>(input, at, left) }
 }
 
 /// The length at a position, and where it ends.

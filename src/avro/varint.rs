@@ -22,11 +22,15 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 #[inline(always)]
 pub(super) fn skip_short_long<const STRICT: bool>(rest: &[u8]) -> Option<&[u8]> {
     match rest.first_chunk::<8>() {
-        Some(eight) if !STRICT => match !u64::from_le_bytes(*eight) & HIGH {
-            0 => None,
-            ends => rest.get((ends.trailing_zeros() / 8) as usize + 1..),
-        },
-        _ => skip_one_byte(rest),
+        Some(eight) => {
+            let word = u64::from_le_bytes(*eight);
+            let at = (!word & HIGH).trailing_zeros() / 8;
+            if at == 8 || (STRICT && at > 0 && word >> (8 * at) & 0x7f == 0) {
+                return None;
+            }
+            rest.get(at as usize + 1..)
+        }
+        None => skip_one_byte(rest),
     }
 }
 
@@ -34,11 +38,15 @@ pub(super) fn skip_short_long<const STRICT: bool>(rest: &[u8]) -> Option<&[u8]> 
 #[inline(always)]
 pub(super) fn skip_short_int<const STRICT: bool>(rest: &[u8]) -> Option<&[u8]> {
     match rest.first_chunk::<4>() {
-        Some(four) if !STRICT => match !u32::from_le_bytes(*four) & 0x8080_8080 {
-            0 => None,
-            ends => rest.get((ends.trailing_zeros() / 8) as usize + 1..),
-        },
-        _ => skip_one_byte(rest),
+        Some(four) => {
+            let word = u32::from_le_bytes(*four);
+            let at = (!word & 0x8080_8080).trailing_zeros() / 8;
+            if at == 4 || (STRICT && at > 0 && word >> (8 * at) & 0x7f == 0) {
+                return None;
+            }
+            rest.get(at as usize + 1..)
+        }
+        None => skip_one_byte(rest),
     }
 }
 
@@ -152,18 +160,19 @@ fn unzigzag_int(value: u32) -> i32 {
 ///
 /// A number of at most `LENGTH` bytes fits in any case: 9 for longs, 4 for ints. `at` is the start of a number.
 #[inline]
-pub(super) fn skip_run<const LENGTH: u32>(input: &[u8], at: usize, count: u64) -> (usize, u64) {
+pub(super) fn skip_run<const LENGTH: u32, const STRICT: bool>(input: &[u8], at: usize, count: u64) -> (usize, u64) {
     let mut end = at;
     let mut done = 0;
     while let Some(block) = input.get(end..).and_then(|rest| rest.first_chunk::<64>()) {
-        let more = high_bits(block);
+        let more = gather(block, high_bits);
         // Bit i is set where bytes i-LENGTH+1 ..= i all continue: a number too long to be certain.
         let mut long = more;
         for _ in 1..LENGTH {
             long &= long << 1;
         }
         let ends = !more;
-        if long != 0 || ends == 0 {
+        let has_needless = STRICT && gather(block, zeros) & more << 1 != 0;
+        if long != 0 || ends == 0 || has_needless {
             break;
         }
         let numbers = u64::from(ends.count_ones());
@@ -176,11 +185,13 @@ pub(super) fn skip_run<const LENGTH: u32>(input: &[u8], at: usize, count: u64) -
     }
     // Then 8 bytes a step, in which a long is never too long to be certain.
     while let Some(word) = input.get(end..).and_then(|rest| rest.first_chunk::<8>()) {
-        let more = u64::from_le_bytes(*word) & HIGH;
+        let word = u64::from_le_bytes(*word);
+        let more = high_bits(word);
+        let has_needless = STRICT && zeros(word) & more << 8 != 0;
         let is_long = LENGTH < 8 && (1..LENGTH).fold(more, |long, at| long & more << (8 * at)) != 0;
         let ends = !more & HIGH;
         let numbers = (ends >> 7).wrapping_mul(0x0101_0101_0101_0101) >> 56;
-        if is_long || ends == 0 || done + numbers > count {
+        if is_long || has_needless || ends == 0 || done + numbers > count {
             break;
         }
         done += numbers;
@@ -189,14 +200,27 @@ pub(super) fn skip_run<const LENGTH: u32>(input: &[u8], at: usize, count: u64) -
     (end, done)
 }
 
-/// The high bit of each byte, the first byte's lowest.
+/// The high bits that a word of eight bytes has.
 #[inline(always)]
-fn high_bits(block: &[u8; 64]) -> u64 {
+fn high_bits(word: u64) -> u64 {
+    word & HIGH
+}
+
+/// The high bit of each byte that is 0.
+#[inline(always)]
+fn zeros(word: u64) -> u64 {
+    // The sum has a byte's high bit if one of its other bits is set.
+    !((word & !HIGH) + !HIGH | word) & HIGH
+}
+
+/// What a mark of high bits says of each byte, a bit each, the first byte's lowest.
+#[inline(always)]
+fn gather(block: &[u8; 64], mark: impl Fn(u64) -> u64) -> u64 {
     let (words, _) = block.as_chunks::<8>();
     let mut bits = 0;
     for (at, word) in words.iter().enumerate() {
         // The product gathers the eight high bits in its top byte.
-        let gathered = ((u64::from_le_bytes(*word) & HIGH) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        let gathered = (mark(u64::from_le_bytes(*word)) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
         bits |= gathered << (8 * at);
     }
     bits
@@ -263,12 +287,20 @@ mod tests {
             ends.push(bytes.len());
         }
         for count in [0, 1, 7, 63, 64, 150, 200, 1000] {
-            let (end, done) = skip_run::<9>(&bytes, 0, count);
+            let (end, done) = skip_run::<9, false>(&bytes, 0, count);
             assert!(done <= count);
             assert_eq!(ends[usize::try_from(done).unwrap()], end);
+            assert_eq!(skip_run::<9, true>(&bytes, 0, count), (end, done));
         }
-        assert_eq!(skip_run::<9>(&[0x80; 100], 0, 10), (0, 0));
-        assert_eq!(skip_run::<4>(&bytes, 0, 1000), (0, 0), "an int of five bytes or more is looked at alone");
-        assert_eq!(skip_run::<4>(&[1; 130], 0, 1000), (128, 128));
+        assert_eq!(skip_run::<9, false>(&[0x80; 100], 0, 10), (0, 0));
+        assert_eq!(skip_run::<4, false>(&bytes, 0, 1000), (0, 0), "an int of five bytes or more is looked at alone");
+        assert_eq!(skip_run::<4, true>(&[1; 130], 0, 1000), (128, 128));
+        for needless in 1..130 {
+            let mut bytes = [0; 130];
+            bytes[needless - 1] = 0x80;
+            let (end, done) = skip_run::<9, true>(&bytes, 0, 1000);
+            assert_eq!(end as u64, done);
+            assert!(end < needless, "a number with a needless byte at {needless} is looked at alone");
+        }
     }
 }
