@@ -13,12 +13,13 @@ fn is_long_utf8(text: &[u8]) -> bool {
     simdutf8::basic::from_utf8(text).is_ok()
 }
 
-/// What is left behind a text with its length, if it is whole and well-formed and its length takes at most three bytes.
+/// What is left behind a text with its length, if it is whole and well-formed and its length takes at most three bytes,
+/// none of them needless.
 pub(super) fn skip_text(rest: &[u8]) -> Option<&[u8]> {
     let (length, rest) = match *rest {
         [low @ ..0x80, ref rest @ ..] => (usize::from(low), rest),
-        [low, high @ ..0x80, ref rest @ ..] => (usize::from(low & 0x7f) | usize::from(high) << 7, rest),
-        [low, mid, high @ ..0x80, ref rest @ ..] => {
+        [low, high @ 1..0x80, ref rest @ ..] => (usize::from(low & 0x7f) | usize::from(high) << 7, rest),
+        [low, mid @ 0x80..=0xff, high @ 1..0x80, ref rest @ ..] => {
             (usize::from(low & 0x7f) | usize::from(mid & 0x7f) << 7 | usize::from(high) << 14, rest)
         }
         _ => return None,
@@ -171,6 +172,32 @@ mod tests {
             let input = [&[length * 2], text, behind].concat();
             assert_eq!(skip_short_ascii(&input), text.is_ascii().then_some(behind), "{text:02x?}");
             assert_eq!(skip_short_ascii(&input[..text.len()]), None, "{text:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_skipped_with_a_length_that_is_no_longer_than_it_must_be() {
+        for length in [0, 1, 63, 64, 100, 8191, 8192, 1_000_000] {
+            let mut input = vec![];
+            let mut rest = length * 2;
+            while rest >= 0x80 {
+                input.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
+                rest >>= 7;
+            }
+            input.push(u8::try_from(rest).unwrap());
+            let begin = input.len();
+            input.extend(vec![b'a'; length]);
+            input.push(0xff);
+            assert_eq!(skip_text(&input), Some(&[0xff][..]), "{length}");
+            assert_eq!(skip_text(&input[..begin + length]), Some(&[][..]), "{length}");
+            if length > 0 {
+                assert_eq!(skip_text(&input[..begin + length - 1]), None, "{length}");
+                input[begin + length - 1] = 0xff;
+                assert_eq!(skip_text(&input), None, "{length}");
+            }
+        }
+        for input in [&[][..], &[0x80, 0x00], &[0x82, 0x80, 0x00, b'a'], &[0x01], &[0x81, 0x01], &[0x80], &[0x80, 0x80]] {
+            assert_eq!(skip_text(input), None, "{input:02x?}");
         }
     }
 
