@@ -5,6 +5,7 @@
 mod common;
 
 use avrogate::avro::Schema;
+use avrogate::reason::Reason;
 use avrogate::wire::{
     CodedInspector, Coding, CodingSet, Contract, ContractLimits, Framing, FramingSet, Inspector, OnInvalid, Programs,
     PublishedSchema, Readings, Refused, Schemas,
@@ -55,6 +56,16 @@ fn verdict(coding: Coding, body: &[u8], lengths: &[usize]) -> Result<u64, Refuse
         assert_eq!(inspector.memory(), 0, "nothing is held when all is judged");
     }
     end
+}
+
+/// Bytes that no coding makes smaller.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = || {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(length).collect()
 }
 
 /// A datum of these bytes.
@@ -150,16 +161,19 @@ proptest! {
 #[test]
 fn a_byte_behind_a_stream_of_any_length_is_refused() {
     for coding in Coding::ALL {
-        for length in (4000..4110).chain(8100..8210) {
-            let noise: Vec<u8> =
-                (0..length).map(|at: u64| at.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0]).collect();
-            let body = encoded(coding, &datum(&noise));
+        let mut ends = Vec::new();
+        for length in (4060..4110).chain(8150..8200) {
+            let body = encoded(coding, &datum(&noise(length)));
+            ends.push(body.len());
             assert_eq!(verdict(coding, &body, &[body.len()]), Ok(body.len() as u64), "{coding} {length}");
             let longer = [&body[..], &[0]].concat();
             for lengths in [&[longer.len()][..], &[body.len(), 1]] {
                 let refused = verdict(coding, &longer, lengths).unwrap_err();
                 assert_eq!(&*refused.detail, format!("the {coding} stream is followed by other bytes"), "{length}");
             }
+        }
+        for end in [4095, 4096, 4097, 8191, 8192, 8193] {
+            assert!(ends.contains(&end), "{coding}: {ends:?}");
         }
     }
 }
@@ -169,12 +183,7 @@ fn a_byte_behind_a_stream_of_any_length_is_refused() {
 fn a_body_may_hold_as_many_times_what_came_as_the_limit_and_no_more() {
     // One block each way, so that the ratio is exact.
     for coding in Coding::ALL {
-        let body = |zeros: usize| {
-            let noise: Vec<u8> = (0..3000_u64)
-                .map(|at| at.wrapping_mul(at).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0])
-                .collect();
-            datum(&[noise, vec![0; zeros]].concat())
-        };
+        let body = |zeros: usize| datum(&[noise(3000), vec![0; zeros]].concat());
         let verdict = |zeros: usize| {
             let datum = body(zeros);
             let coded = encoded(coding, &datum);
@@ -190,5 +199,54 @@ fn a_body_may_hold_as_many_times_what_came_as_the_limit_and_no_more() {
         assert!(!fits, "{coding}");
         let refused = past.unwrap_err();
         assert_eq!(&*refused.detail, format!("the {coding} stream holds more than 8 times the bytes that came"));
+    }
+}
+
+/// Beyond that floor the ratio alone counts, and it counts all that has been given to the decoder.
+#[test]
+fn a_longer_body_may_hold_exactly_as_many_times_what_came_as_the_limit() {
+    for coding in Coding::ALL {
+        // Several blocks, of which the last holds all that compresses.
+        let holding_so_many_more = |more: u64| {
+            let mut zeros = 70_000;
+            for _ in 0..100 {
+                let datum = datum(&[noise(10_000), vec![0; zeros]].concat());
+                let coded = encoded(coding, &datum);
+                let (holds, wanted) = (datum.len() as u64, RATIO_MAX * coded.len() as u64 + more);
+                if holds == wanted {
+                    return coded;
+                }
+                zeros = (zeros as u64 + wanted - holds).try_into().unwrap();
+            }
+            panic!("no such body: {coding} {more}");
+        };
+        let (at, past) = (holding_so_many_more(0), holding_so_many_more(1));
+        assert_eq!(verdict(coding, &at, &[7]), Ok(at.len() as u64), "{coding}");
+        let refused = verdict(coding, &past, &[7]).unwrap_err();
+        assert_eq!(&*refused.detail, format!("the {coding} stream holds more than 8 times the bytes that came"));
+    }
+}
+
+/// As it comes, and in how many pieces is all the same.
+#[test]
+fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
+    for coding in Coding::ALL {
+        let most = usize::try_from(BODY_BYTES_MAX).unwrap();
+        let of_length = |length: usize| {
+            let overhead = encoded(coding, &datum(&noise(length))).len() - length;
+            let body = encoded(coding, &datum(&noise(length - overhead)));
+            assert_eq!(body.len(), length, "{coding}");
+            body
+        };
+        let (at, past) = (of_length(most), of_length(most + 1));
+        for lengths in [[at.len() + 1], [1000], [4096]] {
+            assert_eq!(verdict(coding, &at, &lengths), Ok(BODY_BYTES_MAX), "{coding} {lengths:?}");
+            let refused = verdict(coding, &past, &lengths).unwrap_err();
+            assert_eq!(
+                (refused.reason, &*refused.detail),
+                (Reason::BodyTooLarge, "more than 200000 bytes"),
+                "{coding}"
+            );
+        }
     }
 }

@@ -222,9 +222,6 @@ where
     }
 
     fn poll_settle(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
-        if let Some(pace) = &mut self.pace {
-            pace.rest();
-        }
         let whole = self.held.bytes();
         let before = whole - self.held.fresh_bytes() + self.reading_bytes;
         let wanted = whole + self.budget.reading(whole);
@@ -268,15 +265,14 @@ where
     /// room to judge it.
     fn account(&mut self) -> Result<(), Stopped> {
         let now = self.judge.as_ref().map_or(0, Judge::memory);
-        let before = std::mem::replace(&mut self.judging_bytes, now);
-        if now == before {
+        if now == self.judging_bytes {
             return Ok(());
         }
-        self.budget.shrink(before);
+        self.budget.shrink(std::mem::take(&mut self.judging_bytes));
         if self.budget.grow(now) {
+            self.judging_bytes = now;
             return Ok(());
         }
-        self.judging_bytes = 0;
         if self.enforced {
             return Err(Stopped::Overload);
         }
@@ -559,18 +555,81 @@ mod tests {
         assert_eq!(next(&mut gate), Poll::Pending);
     }
 
+    /// No gzip, which shows at the end.
+    fn observed(body: &[&'static [u8]], ends: bool, ledger: &Arc<HeldLedger>) -> Gate<Frames> {
+        let Judge::Contract(inspector) = judge() else { panic!("another judge") };
+        let coded = CodedInspector::new(Coding::Gzip, *inspector);
+        Gate::observe(frames(body, ends), coded.into(), HeldBytes::of(ledger))
+    }
+
     /// What goes on as it comes gives nothing back of what its judge holds.
     #[test]
     fn a_judge_of_a_body_that_is_observed_keeps_what_it_has_taken() {
-        let Judge::Contract(inspector) = judge() else { panic!("another judge") };
         let ledger = HeldLedger::new(1 << 20, SECOND);
-        let coded = CodedInspector::new(Coding::Gzip, *inspector);
-        let mut gate = Gate::observe(frames(&[&[0x1f; 100], &[8; 100]], false), coded.into(), HeldBytes::of(&ledger));
+        let mut gate = observed(&[&[0x1f; 100], &[8; 100]], false, &ledger);
         for _ in 0..2 {
             assert!(next(&mut gate).is_ready());
             let memory = gate.judge.as_ref().unwrap().memory();
             assert!(memory >= 100);
             assert_eq!(ledger.held(), memory);
+        }
+        gate.inner = frames(&[], true);
+        assert_eq!(next(&mut gate), Poll::Ready(None));
+        assert_eq!(gate.report().borrow().refused.as_ref().unwrap().reason, Reason::ContentCodingRefused);
+        assert_eq!(ledger.held(), 0, "all of it goes with the judge");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_judge_that_holds_as_much_as_before_takes_no_room_from_who_waits() {
+        let ledger = HeldLedger::new(1 << 20, SECOND);
+        let mut gate = observed(&[&[0x1f; 100], &[8], &[8]], false, &ledger);
+        assert!(next(&mut gate).is_ready() && next(&mut gate).is_ready());
+        let memory = ledger.held();
+        let [mut others, mut waiting] = [HeldBytes::of(&ledger), HeldBytes::of(&ledger)];
+        assert!(others.grow(ledger.most() - memory));
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(waiting.poll_grow(1, cx).is_pending());
+        assert!(next(&mut gate).is_ready());
+        assert_eq!(gate.judge.as_ref().map(Judge::memory), Some(memory), "it goes on judging");
+        assert!(waiting.poll_grow(1, cx).is_pending());
+    }
+
+    /// And what has been told of it stays told.
+    #[test]
+    fn a_body_that_is_observed_goes_on_unjudged_where_its_judge_finds_no_room() {
+        let ledger = HeldLedger::new(99, SECOND);
+        let mut gate = observed(&[&[0x1f; 100], &[8; 100]], true, &ledger);
+        let report = gate.report();
+        for _ in 0..2 {
+            assert!(matches!(next(&mut gate), Poll::Ready(Some(Ok(_)))));
+            let report = report.borrow();
+            let told = report.refused.as_ref().map(|refused| refused.reason);
+            assert_eq!((report.judged, told, ledger.held()), (true, Some(Reason::Overload), 0));
+        }
+        assert_eq!(next(&mut gate), Poll::Ready(None));
+        assert!(report.borrow().ended);
+    }
+
+    /// Once that is known it may take its time.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_so_long_until_its_verdict() {
+        let limits = PaceLimits { verdict_time_max: SECOND, rate_min: 0, window: SECOND };
+        let cases: [(&[&'static [u8]], bool); 4] = [
+            (&[b"\x04"], true),
+            (&[b"\x04", b"h"], true),
+            (&[b"\x04hi\x00"], false),
+            (&[b"\x04hi\x00", b"more"], false),
+        ];
+        for (body, late) in cases {
+            let observed = Gate::observe(frames(body, false), judge(), HeldBytes::of(&HeldLedger::new(0, SECOND)));
+            let mut gate = observed.paced(limits);
+            for &frame in body {
+                assert_eq!(next(&mut gate), came(frame));
+            }
+            assert_eq!(next(&mut gate), Poll::Pending);
+            tokio::time::advance(2 * SECOND).await;
+            let stopped = Poll::Ready(Some(Err("it did not end in time".to_owned())));
+            assert_eq!(next(&mut gate), if late { stopped } else { Poll::Pending }, "{body:?}");
         }
     }
 

@@ -132,5 +132,6 @@ mod tests {
         check(&[0x08, 0x58], Err("has flags that zstd does not define"));
         assert_eq!(Header::read(&[0x5a, 0x2a, 0x4d, 0x18]), Err("begins with a skippable frame"));
         assert_eq!(Header::read(&[0x27, 0xb5, 0x2f, 0xfd]), Err("does not begin as zstd does"), "zstd 0.7");
+        assert_eq!(Header::read(&[0x28, 0x50]), Err("does not begin as zstd does"));
     }
 }
