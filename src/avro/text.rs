@@ -196,7 +196,8 @@ mod tests {
                 assert_eq!(skip_text(&input), None, "{length}");
             }
         }
-        for input in [&[][..], &[0x80, 0x00], &[0x82, 0x80, 0x00, b'a'], &[0x01], &[0x81, 0x01], &[0x80], &[0x80, 0x80]] {
+        for input in [&[][..], &[0x80, 0x00], &[0x82, 0x80, 0x00, b'a'], &[0x01], &[0x81, 0x01], &[0x80], &[0x80, 0x80]]
+        {
             assert_eq!(skip_text(input), None, "{input:02x?}");
         }
     }

@@ -210,7 +210,7 @@ fn high_bits(word: u64) -> u64 {
 #[inline(always)]
 fn zeros(word: u64) -> u64 {
     // The sum has a byte's high bit if one of its other bits is set.
-    !((word & !HIGH) + !HIGH | word) & HIGH
+    !(((word & !HIGH) + !HIGH) | word) & HIGH
 }
 
 /// What a mark of high bits says of each byte, a bit each, the first byte's lowest.
