@@ -48,7 +48,8 @@ pub(super) struct Call {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Block {
     room_around: u32,
-    /// Items of this block that are not done.
+    /// Items of this block that are not done. Those of a [`Op::SkipRun`] that is cut are no longer counted here: their
+    /// bytes are what is missing of the [`Payload`].
     pub(super) left: u64,
     /// Items of this and all earlier blocks.
     pub(super) begun: u64,
@@ -118,7 +119,13 @@ impl Machine {
     /// `Err` from where [`run`](Self::run) has to go on.
     #[inline]
     pub(super) fn rush(&mut self, piece: &Piece<'_>) -> Result<usize, usize> {
-        let (pc, left) = self.hurry(piece, self.pc, piece.input);
+        let (pc, left) = self.usual(piece, self.pc, piece.input);
+        if self.is_done(piece.program, pc) { Ok(piece.input.len() - left) } else { self.rush_on(piece, pc, left) }
+    }
+
+    #[inline(never)]
+    fn rush_on(&mut self, piece: &Piece<'_>, pc: Pc, left: usize) -> Result<usize, usize> {
+        let (pc, left) = self.texts(piece, pc, left);
         self.pc = pc;
         let at = piece.input.len() - left;
         if self.is_done(piece.program, pc) { Ok(at) } else { Err(at) }
@@ -133,9 +140,9 @@ impl Machine {
                 Err(halt) => return halt,
             }
             let rest = piece.input.get(at..).unwrap_or_default();
-            let left;
-            (pc, left) = self.hurry(piece, pc, rest);
-            at = piece.input.len() - left;
+            let (end, left) = self.usual(piece, pc, rest);
+            let (end, left) = self.texts(piece, end, left);
+            (pc, at) = (end, piece.input.len() - left);
         }
         Halt::Done(at)
     }
@@ -147,12 +154,16 @@ impl Machine {
 
     /// Takes what usual operations can, whichever way numbers are to be judged.
     #[inline(always)]
-    fn hurry(&mut self, piece: &Piece<'_>, pc: Pc, rest: &[u8]) -> (Pc, usize) {
+    fn usual(&mut self, piece: &Piece<'_>, pc: Pc, rest: &[u8]) -> (Pc, usize) {
         if piece.limits.strict_varints {
-            return self.take_usual::<true>(piece.program, pc, rest);
+            self.take_usual::<true>(piece.program, pc, rest)
+        } else {
+            self.take_usual::<false>(piece.program, pc, rest)
         }
-        let (mut pc, mut left) = self.take_usual::<false>(piece.program, pc, rest);
-        // Text that is long, or not ASCII, is usual too, but takes a call.
+    }
+
+    /// Goes on where usual operations end at a text: one that is long, or not ASCII, is usual too, but takes a call.
+    fn texts(&mut self, piece: &Piece<'_>, mut pc: Pc, mut left: usize) -> (Pc, usize) {
         loop {
             let rest = piece.input.get(piece.input.len() - left..).unwrap_or_default();
             let behind = match piece.program.ops.get(pc as usize) {
@@ -161,7 +172,7 @@ impl Machine {
                 _ => None,
             };
             let Some(behind) = behind else { return (pc, left) };
-            (pc, left) = self.take_usual::<false>(piece.program, pc + 1, behind);
+            (pc, left) = self.usual(piece, pc + 1, behind);
         }
     }
 
@@ -315,13 +326,16 @@ impl Machine {
                 if fine < many {
                     return Err(Halt::Fault(Fault::BooleanInvalid, at + fine));
                 }
-                self.all_done(at + many)?
+                if self.block.left > 0 {
+                    return Err(Halt::Short(at + fine));
+                }
+                at + fine
             }
             Op::SkipRun(width) => {
-                // As many as have a number of bytes: the others are behind what any datum may have.
+                // As many as have a number of bytes: no datum is so long that others come to their turn.
                 let items = self.block.left.min(u64::MAX / width);
                 self.block.left -= items;
-                self.skip(piece, pc, if self.block.left > 0 { pc } else { next }, at, items * width.get())?
+                self.skip(piece, pc, next, at, items * width.get())?
             }
             Op::StringRun { next: behind_one } => {
                 next = behind_one + 1;
@@ -582,11 +596,6 @@ impl Machine {
             }
         }
         Ok(at)
-    }
-
-    /// All items of the block are done before a position, or the input was too short.
-    fn all_done(&self, at: usize) -> Result<usize, Halt> {
-        if self.block.left == 0 { Ok(at) } else { Err(Halt::Short(at)) }
     }
 }
 

@@ -247,7 +247,10 @@ mod tests {
         ] {
             assert!(!is_utf8(text));
             check(text);
-            check(&[b"long enough that the vector code has to look: ", text].concat());
+            for before in 60..66 {
+                check(&[&vec![b'a'; before], text].concat());
+                check(&[&vec![b'a'; before], text, &[b'a'; 70]].concat());
+            }
         }
     }
 }

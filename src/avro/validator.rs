@@ -9,7 +9,8 @@
 //! ```
 //!
 //! An operation either takes all it needs or leaves the position where it was, so any chunking gives the same verdict.
-//! An operation that handles many items (`LongRun`) takes whole items and keeps the rest for later.
+//! An operation that judges many items (`LongRun`) takes whole items and keeps the rest for later; one that judges nothing of
+//! them (`SkipRun`) has all their bytes for its payload.
 
 use super::limits::Limits;
 use super::machine::{Halt, Machine, Payload, Piece};
@@ -73,8 +74,8 @@ enum Outcome {
     Violated(Box<Violation>),
 }
 
-/// No operation needs more bytes at once than this before it can take a step: a count and a size are 20, an optional UUID
-/// 51.
+/// No operation needs more bytes at once than this before it can take a step: a count and a size are 20, a UUID with its
+/// length 46.
 const CARRY: usize = 64;
 
 impl Validator {
@@ -97,7 +98,7 @@ impl Validator {
     ///
     /// # Errors
     /// As soon as no continuation can make the bytes a datum, or a limit is passed.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, bytes: &[u8]) -> Result<Step, Violation> {
         let mut at = 0;
         if matches!(self.outcome, Outcome::Open) && bytes.len() as u64 <= self.limits.bytes_max - self.received {

@@ -127,7 +127,6 @@ impl Machine {
                     _ => break,
                 },
                 Op::SkipRun(width) => {
-                    // Items are counted from bytes only when they are all here.
                     let width = self.block.left.saturating_mul(width.get());
                     let behind = or_break!(skip_width(rest, width));
                     self.block.left = 0;
