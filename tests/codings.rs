@@ -452,7 +452,7 @@ async fn what_a_decoder_holds_is_held() {
         (Coding::Gzip, encoded(Coding::Gzip, &incompressible()), 32 << 10),
     ];
     // What came, and what it is read through.
-    let held_anyway = 6000 + (80 << 10);
+    let held_anyway = 6000 + (96 << 10);
     let world = World::with(Setup { bootstrap: "limits: {heldBytes: 32MiB}", ..setup() }).await;
     let caller = world.caller("checkout");
     for (coding, body, window) in claims {

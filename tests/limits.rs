@@ -246,13 +246,13 @@ async fn an_unjudged_body_may_be_silent() {
 }
 
 /// What a body of some size is charged beside itself: the buffers that it is read through.
-const READING: usize = 80 << 10;
+const READING: usize = 96 << 10;
 
 /// All bodies together, not only each. Beyond the limit reading stops for a moment.
 #[tokio::test]
 async fn the_process_holds_so_many_bytes_and_no_more() {
     let most = 1 << 20;
-    let bootstrap = "limits: {heldBytes: 1104KiB}\ntimeouts: {room: 300ms}";
+    let bootstrap = "limits: {heldBytes: 1120KiB}\ntimeouts: {room: 300ms}";
     let world = World::with(Setup { bootstrap, ..Setup::default() }).await;
     let caller = world.caller("checkout");
     let (order, large) = (order(), bodies::order_of_length(most));
@@ -303,7 +303,7 @@ async fn the_process_holds_so_many_bytes_and_no_more() {
 #[tokio::test]
 async fn who_waits_for_room_gets_it() {
     let most = 1 << 20;
-    let bootstrap = "limits: {heldBytes: 1104KiB}\ntimeouts: {room: 20s}";
+    let bootstrap = "limits: {heldBytes: 1120KiB}\ntimeouts: {room: 20s}";
     let world = World::with(Setup { bootstrap, workers: 2, ..Setup::default() }).await;
     let caller = world.caller("checkout");
     let large = bodies::order_of_length(most);

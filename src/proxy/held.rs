@@ -35,7 +35,7 @@ const WAITING_MAX: usize = 256;
 /// deciphered, HTTP's buffer, and the holes that they leave in the allocator's memory as they come and go; and a part of
 /// what those take who wait or have been refused and are read on. Measured with a thousand at once, see
 /// `tests/process.rs`. A body up to a size needs none of it.
-const READING_BYTES: u64 = 80 << 10;
+const READING_BYTES: u64 = 96 << 10;
 const SMALL_BYTES: u64 = 4 << 10;
 
 /// The account of the whole process.

@@ -19,7 +19,7 @@ SHOP = "spiffe://cluster.local/ns/shop/sa/"
 CERTIFICATE = "x-forwarded-client-cert"
 
 # What a held body is charged for its buffers, beside itself (src/proxy/held.rs).
-READING_BYTES = 80 << 10
+READING_BYTES = 96 << 10
 # More than an overload lasts.
 RETRIES = 20
 
