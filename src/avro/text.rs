@@ -1,5 +1,7 @@
 //! Text: well-formed UTF-8, whole or as it comes.
 
+use super::varint::read_long;
+
 /// Whether the bytes are well-formed UTF-8.
 #[inline]
 pub(super) fn is_utf8(text: &[u8]) -> bool {
@@ -13,19 +15,11 @@ fn is_long_utf8(text: &[u8]) -> bool {
     simdutf8::basic::from_utf8(text).is_ok()
 }
 
-/// What is left behind a text with its length, if it is whole and well-formed and its length takes at most three bytes,
-/// none of them needless.
+/// What is left behind a text with its length, if it is whole and well-formed and no byte of its length is needless.
 pub(super) fn skip_text(rest: &[u8]) -> Option<&[u8]> {
-    let (length, rest) = match *rest {
-        [low @ ..0x80, ref rest @ ..] => (usize::from(low), rest),
-        [low, high @ 1..0x80, ref rest @ ..] => (usize::from(low & 0x7f) | usize::from(high) << 7, rest),
-        [low, mid @ 0x80..=0xff, high @ 1..0x80, ref rest @ ..] => {
-            (usize::from(low & 0x7f) | usize::from(mid & 0x7f) << 7 | usize::from(high) << 14, rest)
-        }
-        _ => return None,
-    };
-    let (text, behind) = rest.split_at_checked(length >> 1)?;
-    (length & 1 == 0 && is_utf8(text)).then_some(behind)
+    let (length, begin) = read_long(rest, 0, true).ok()?;
+    let (text, behind) = rest.get(begin..)?.split_at_checked(usize::try_from(length).ok()?)?;
+    is_utf8(text).then_some(behind)
 }
 
 /// Texts of one length byte are at most this long.
