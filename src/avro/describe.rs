@@ -1,6 +1,6 @@
 //! From a stopped machine to a [`Violation`]: which field, and what was expected there.
 
-use super::machine::{Block, Payload};
+use super::machine::{Block, Machine, Payload, PayloadKind};
 use super::program::{Op, Pc, Program, SiteId, SiteStep};
 use super::validator::Validator;
 use super::varint::{read_int, read_long};
@@ -11,11 +11,11 @@ impl Validator {
     /// where it is at hand.
     #[cold]
     pub(super) fn describe(&self, fault: Fault, offset: u64, scalar: &[u8]) -> Violation {
-        let machine = &self.machine;
-        let (pc, done) = match machine.payload {
-            Payload::None => (machine.pc, 0),
-            Payload::Text(..) | Payload::Decimal(..) => (machine.payload_pc, 0),
-            Payload::Skip(left) => (machine.payload_pc, self.width(machine.payload_pc).saturating_sub(left)),
+        let Machine { pc, payload, .. } = &self.machine;
+        let (pc, done) = match payload.kind {
+            _ if payload.missing == 0 => (*pc, 0),
+            PayloadKind::Text(_) | PayloadKind::Decimal(_) => (payload.pc, 0),
+            PayloadKind::Any => (payload.pc, self.width(payload.pc).saturating_sub(payload.missing)),
         };
         let site = self.program().site_within(pc, done);
         Violation {
@@ -41,8 +41,9 @@ impl Validator {
     /// The innermost array or map that is open. Of a run that is cut the items that are not whole are not done.
     fn block(&self) -> Block {
         let mut block = self.machine.block;
-        if let Payload::Skip(missing) = self.machine.payload
-            && let Some(Op::SkipRun(width)) = self.program().ops.get(self.machine.payload_pc as usize)
+        let Payload { missing, pc, .. } = self.machine.payload;
+        if missing > 0
+            && let Some(Op::SkipRun(width)) = self.program().ops.get(pc as usize)
         {
             block.left += missing.div_ceil(width.get());
         }

@@ -32,9 +32,6 @@ pub(super) struct Machine {
     pub(super) outer: Vec<Block>,
     pub(super) block: Block,
     pub(super) payload: Payload,
-    /// Where the operation began whose payload is cut, and what it is.
-    pub(super) payload_at: u64,
-    pub(super) payload_pc: Pc,
 }
 
 /// A call that is open.
@@ -59,13 +56,24 @@ pub(super) struct Block {
     size_at: u64,
 }
 
-/// What is missing of a payload that the end of a push cut. The program counter is already behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Payload {
-    None,
-    Skip(u64),
-    Text(u64, CutText),
-    Decimal(u64, CutDecimal),
+/// A payload that the end of a push cut. The program counter is already behind it.
+#[derive(Debug)]
+pub(super) struct Payload {
+    /// Bytes that are still to come; 0 where no payload is cut.
+    pub(super) missing: u64,
+    pub(super) kind: PayloadKind,
+    /// Where the operation began, and which it is.
+    pub(super) at: u64,
+    pub(super) pc: Pc,
+}
+
+/// What the bytes of a payload have to be.
+#[derive(Debug)]
+#[repr(u8)] // So that its variant is one comparison away.
+pub(super) enum PayloadKind {
+    Any,
+    Text(CutText),
+    Decimal(CutDecimal),
 }
 
 /// A piece of the input, and by what it is judged.
@@ -90,6 +98,44 @@ pub(super) enum Halt {
     Earlier(Fault, u64),
 }
 
+impl Payload {
+    /// Takes a piece, if it is well and does not reach the end.
+    #[inline(always)]
+    pub(super) fn take_middle(&mut self, program: &Program, piece: &[u8]) -> bool {
+        let here = piece.len() as u64;
+        let is_fine = here < self.missing
+            && match &mut self.kind {
+                PayloadKind::Any => true,
+                PayloadKind::Text(text) => text.push(piece),
+                PayloadKind::Decimal(decimal) => push_decimal(program, decimal, piece, self.missing),
+            };
+        if is_fine {
+            self.missing -= here;
+        }
+        is_fine
+    }
+
+    /// Takes the end, if it is here and well: what is left behind it.
+    #[inline]
+    pub(super) fn take_end<'a>(&mut self, program: &Program, input: &'a [u8]) -> Option<&'a [u8]> {
+        let (end, behind) = input.split_at_checked(usize::try_from(self.missing).ok()?)?;
+        let is_fine = match &mut self.kind {
+            PayloadKind::Any => true,
+            PayloadKind::Text(text) => text.push(end) && text.is_whole(),
+            PayloadKind::Decimal(decimal) => push_decimal(program, decimal, end, self.missing) && decimal.fits(),
+        };
+        if !is_fine {
+            return None;
+        }
+        self.missing = 0;
+        Some(behind)
+    }
+}
+
+fn push_decimal(program: &Program, decimal: &mut CutDecimal, piece: &[u8], missing: u64) -> bool {
+    program.nines.get(decimal.nines as usize).is_some_and(|nines| decimal.push(piece, missing, nines))
+}
+
 impl Machine {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
@@ -99,9 +145,7 @@ impl Machine {
             calls: Vec::new(),
             outer: Vec::new(),
             block: Block::default(),
-            payload: Payload::None,
-            payload_at: 0,
-            payload_pc: 0,
+            payload: Payload { missing: 0, kind: PayloadKind::Any, at: 0, pc: 0 },
         }
     }
 
@@ -112,58 +156,47 @@ impl Machine {
         self.items_left = limits.items_max;
         self.calls.clear();
         self.outer.clear();
-        self.payload = Payload::None;
+        self.payload.missing = 0;
     }
 
-    /// Runs over usual operations from the start of an input, where none is cut: `Ok` where the datum ends, or else
-    /// `Err` from where [`run`](Self::run) has to go on.
-    #[inline]
-    pub(super) fn rush(&mut self, piece: &Piece<'_>) -> Result<usize, usize> {
-        let (pc, left) = self.usual(piece, self.pc, piece.input);
-        if self.is_done(piece.program, pc) { Ok(piece.input.len() - left) } else { self.rush_on(piece, pc, left) }
-    }
-
-    #[inline(never)]
-    fn rush_on(&mut self, piece: &Piece<'_>, pc: Pc, left: usize) -> Result<usize, usize> {
-        let (pc, left) = self.texts(piece, pc, left);
-        self.pc = pc;
-        let at = piece.input.len() - left;
-        if self.is_done(piece.program, pc) { Ok(at) } else { Err(at) }
-    }
-
-    /// Runs from a position of the input until the input, the datum or all that is well ends.
-    pub(super) fn run(&mut self, piece: &Piece<'_>, mut at: usize) -> Halt {
-        let mut pc = self.pc;
+    /// Runs from an operation that is so many bytes before the end of the input, and is taken to be unusual, until the
+    /// input, the datum or all that is well ends.
+    pub(super) fn run(&mut self, piece: &Piece<'_>, mut pc: Pc, mut left: usize) -> Halt {
         while !self.is_done(piece.program, pc) {
-            match self.step(piece, pc, at) {
-                Ok(next) => (pc, at) = next,
+            let at = match self.step(piece, pc, piece.input.len() - left) {
+                Ok((next, at)) => {
+                    pc = next;
+                    at
+                }
                 Err(halt) => return halt,
-            }
+            };
             let rest = piece.input.get(at..).unwrap_or_default();
-            let (end, left) = self.usual(piece, pc, rest);
-            let (end, left) = self.texts(piece, end, left);
-            (pc, at) = (end, piece.input.len() - left);
+            (pc, left) = self.usual(piece.program, piece.limits, pc, rest);
+            (pc, left) = self.texts(piece, pc, left);
         }
-        Halt::Done(at)
+        Halt::Done(piece.input.len() - left)
     }
 
+    /// Whether the datum ends before an operation.
     #[inline(always)]
-    fn is_done(&self, program: &Program, pc: Pc) -> bool {
-        self.calls.is_empty() && program.ops.get(pc as usize) == Some(&Op::Return)
+    pub(super) fn is_done(&self, program: &Program, pc: Pc) -> bool {
+        self.calls.is_empty() && matches!(program.ops.get(pc as usize), Some(Op::Return))
     }
 
-    /// Takes what usual operations can, whichever way numbers are to be judged.
+    /// Takes what usual operations can, whichever way numbers are to be judged: where that ends, and how many bytes are
+    /// left there.
     #[inline(always)]
-    fn usual(&mut self, piece: &Piece<'_>, pc: Pc, rest: &[u8]) -> (Pc, usize) {
-        if piece.limits.strict_varints {
-            self.take_usual::<true>(piece.program, pc, rest)
+    pub(super) fn usual(&mut self, program: &Program, limits: &Limits, pc: Pc, rest: &[u8]) -> (Pc, usize) {
+        if limits.strict_varints {
+            self.take_usual::<true>(program, pc, rest)
         } else {
-            self.take_usual::<false>(piece.program, pc, rest)
+            self.take_usual::<false>(program, pc, rest)
         }
     }
 
     /// Goes on where usual operations end at a text: one that is long, or not ASCII, is usual too, but takes a call.
-    fn texts(&mut self, piece: &Piece<'_>, mut pc: Pc, mut left: usize) -> (Pc, usize) {
+    #[inline]
+    pub(super) fn texts(&mut self, piece: &Piece<'_>, mut pc: Pc, mut left: usize) -> (Pc, usize) {
         loop {
             let rest = piece.input.get(piece.input.len() - left..).unwrap_or_default();
             let behind = match piece.program.ops.get(pc as usize) {
@@ -172,14 +205,14 @@ impl Machine {
                 _ => None,
             };
             let Some(behind) = behind else { return (pc, left) };
-            (pc, left) = self.usual(piece, pc + 1, behind);
+            (pc, left) = self.usual(piece.program, piece.limits, pc + 1, behind);
         }
     }
 
     /// Runs until an operation begins at or behind a position of the input: `Ok` with where it does.
     #[cold]
     pub(super) fn creep(&mut self, piece: &Piece<'_>, until: usize) -> Result<usize, Halt> {
-        let mut at = self.resume(piece, 0)?;
+        let mut at = self.resume(piece)?;
         let mut pc = self.pc;
         while at < until {
             (pc, at) = self.step(piece, pc, at)?;
@@ -389,58 +422,33 @@ impl Machine {
     }
 
     /// Takes what the input has of a cut payload; where the input goes on behind it.
-    pub(super) fn resume(&mut self, piece: &Piece<'_>, at: usize) -> Result<usize, Halt> {
+    pub(super) fn resume(&mut self, piece: &Piece<'_>) -> Result<usize, Halt> {
         let Piece { program, input, .. } = *piece;
-        let (Payload::Skip(before) | Payload::Text(before, _) | Payload::Decimal(before, _)) = self.payload else {
-            return Ok(at);
-        };
-        let taken = usize::try_from(before).unwrap_or(usize::MAX).min(input.len());
-        let left = before - taken as u64;
-        let bytes = input.get(..taken).unwrap_or_default();
-        let (is_fine, fault) = match &mut self.payload {
-            Payload::Text(_, text) => (text.push(bytes) && (left > 0 || text.is_whole()), Fault::Utf8Invalid),
-            Payload::Decimal(_, decimal) => match program.nines.get(decimal.nines as usize) {
-                Some(nines) => {
-                    let is_fine = decimal.push(bytes, before, nines) && (left > 0 || decimal.fits());
-                    (is_fine, Fault::DecimalOutOfPrecision)
-                }
-                None => (true, Fault::DecimalOutOfPrecision),
-            },
-            Payload::Skip(_) | Payload::None => (true, Fault::Truncated),
-        };
-        if !is_fine {
-            return Err(Halt::Earlier(fault, self.payload_at));
+        if self.payload.take_middle(program, input) {
+            return Err(Halt::Short(input.len()));
         }
-        match &mut self.payload {
-            payload if left == 0 => {
-                *payload = Payload::None;
-                return Ok(taken);
-            }
-            Payload::Skip(missing) | Payload::Text(missing, _) | Payload::Decimal(missing, _) => *missing = left,
-            Payload::None => {}
+        match self.payload.take_end(program, input) {
+            Some(behind) => Ok(input.len() - behind.len()),
+            None => Err(self.payload_fault()),
         }
-        Err(Halt::Short(taken))
     }
 
-    /// Takes a piece of a cut payload that goes on behind it, if nothing can be wrong with it.
+    /// What is wrong with a cut payload that was not taken.
+    #[cold]
+    pub(super) fn payload_fault(&self) -> Halt {
+        let fault = match self.payload.kind {
+            PayloadKind::Any | PayloadKind::Text(_) => Fault::Utf8Invalid,
+            PayloadKind::Decimal(_) => Fault::DecimalOutOfPrecision,
+        };
+        Halt::Earlier(fault, self.payload.at)
+    }
+
+    /// Says that the end of the input cuts a payload of the operation at `start`. The program goes on at `next`.
     #[inline]
-    pub(super) fn resume_quickly(&mut self, bytes: &[u8]) -> bool {
-        let here = bytes.len() as u64;
-        match &mut self.payload {
-            Payload::Skip(left) if here < *left => *left -= here,
-            Payload::Text(left, text) if here < *left && here <= 8 && text.is_whole() && bytes.is_ascii() => {
-                *left -= here
-            }
-            Payload::Text(left, text) if here < *left => {
-                let mut behind = *text;
-                if !behind.push(bytes) {
-                    return false;
-                }
-                (*text, *left) = (behind, *left - here);
-            }
-            Payload::None | Payload::Skip(_) | Payload::Text(..) | Payload::Decimal(..) => return false,
-        }
-        true
+    fn cut(&mut self, piece: &Piece<'_>, start: usize, pc: Pc, next: Pc, missing: u64, kind: PayloadKind) -> Halt {
+        self.payload = Payload { missing, kind, at: piece.base + start as u64, pc };
+        self.pc = next;
+        Halt::Short(piece.input.len())
     }
 
     /// So many bytes of any value from `start` on. Should they be cut, the program goes on at `next` behind them.
@@ -450,15 +458,13 @@ impl Machine {
         if length <= here {
             return Ok(piece.input.len() - usize::try_from(here - length).unwrap_or(0));
         }
-        self.payload = Payload::Skip(length - here);
-        (self.payload_pc, self.payload_at, self.pc) = (pc, piece.base + start as u64, next);
-        Err(Halt::Short(piece.input.len()))
+        Err(self.cut(piece, start, pc, next, length - here, PayloadKind::Any))
     }
 
     /// A text whose length begins at `start`, in an operation that begins at `at`. Should it be cut, the program goes
     /// on at `next` behind it.
     fn text(&mut self, piece: &Piece<'_>, pc: Pc, next: Pc, at: usize, start: usize) -> Result<usize, Halt> {
-        let Piece { limits, input, base, .. } = *piece;
+        let Piece { limits, input, .. } = *piece;
         let read = read_length(input, start, limits.strict_varints);
         let (length, begin) = read.map_err(|stop| halted(stop, at, start))?;
         let rest = input.get(begin..).unwrap_or_default();
@@ -470,9 +476,7 @@ impl Machine {
         if !text.push(rest) {
             return invalid;
         }
-        self.payload = Payload::Text(length - rest.len() as u64, text);
-        (self.payload_pc, self.payload_at, self.pc) = (pc, base + start as u64, next);
-        Err(Halt::Short(input.len()))
+        Err(self.cut(piece, start, pc, next, length - rest.len() as u64, PayloadKind::Text(text)))
     }
 
     /// A decimal of so many bytes from `begin` on, in an operation that begins at `start`.
@@ -485,7 +489,7 @@ impl Machine {
         length: u64,
         nines: u32,
     ) -> Result<usize, Halt> {
-        let Piece { program, input, base, .. } = *piece;
+        let Piece { program, input, .. } = *piece;
         let Some(largest) = program.nines.get(nines as usize) else { return Err(Halt::Done(start)) };
         if length == 0 {
             return Err(Halt::Fault(Fault::DecimalEmpty, start));
@@ -499,9 +503,7 @@ impl Machine {
         if let Some(whole) = whole {
             return Ok(begin + whole.len());
         }
-        self.payload = Payload::Decimal(length - rest.len() as u64, decimal);
-        (self.payload_pc, self.payload_at, self.pc) = (pc, base + start as u64, pc + 1);
-        Err(Halt::Short(input.len()))
+        Err(self.cut(piece, start, pc, pc + 1, length - rest.len() as u64, PayloadKind::Decimal(decimal)))
     }
 
     /// Whether so many records, arrays and maps may open at a position.

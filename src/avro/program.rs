@@ -212,10 +212,13 @@ impl Program {
     /// The layout for these limits.
     #[inline]
     pub(super) fn within(&self, limits: &Limits) -> &Self {
-        match &self.logical {
-            Some(logical) if limits.logical => logical,
-            _ => self,
-        }
+        if limits.logical { self.within_logical() } else { self }
+    }
+
+    /// Out of the way, so that who does not ask for the level pays one branch for it.
+    #[cold]
+    fn within_logical(&self) -> &Self {
+        self.logical.as_deref().unwrap_or(self)
     }
 
     pub(super) fn site_of(&self, pc: Pc) -> SiteId {

@@ -108,30 +108,37 @@ pub(super) struct CutText {
 
 impl CutText {
     /// Takes the next piece; `false` as soon as no continuation can make the text well-formed.
-    pub(super) fn push(&mut self, mut piece: &[u8]) -> bool {
+    #[inline]
+    pub(super) fn push(&mut self, piece: &[u8]) -> bool {
+        // As it comes byte by byte.
+        (self.length == 0 && piece.len() <= 8 && piece.is_ascii()) || self.push_any(piece)
+    }
+
+    fn push_any(&mut self, mut piece: &[u8]) -> bool {
         while self.length > 0 {
             let Some((byte, rest)) = piece.split_first() else { return true };
             piece = rest;
-            if let Some(place) = self.unfinished.get_mut(usize::from(self.length)) {
-                *place = *byte;
-            }
-            self.length += 1;
-            let character = self.unfinished.get(..usize::from(self.length)).unwrap_or_default();
-            match std::str::from_utf8(character) {
-                Ok(_) => self.length = 0,
-                Err(error) if error.error_len().is_some() => return false,
-                Err(_) => {}
+            if !self.push_byte(*byte) {
+                return false;
             }
         }
         let (whole, rest) = piece.split_at(last_whole(piece));
-        if !is_utf8(whole) {
-            return false;
+        is_utf8(whole) && rest.iter().all(|byte| self.push_byte(*byte))
+    }
+
+    /// Takes a byte of a character that is not whole.
+    fn push_byte(&mut self, byte: u8) -> bool {
+        if let Some(place) = self.unfinished.get_mut(usize::from(self.length)) {
+            *place = byte;
         }
-        for (place, byte) in self.unfinished.iter_mut().zip(rest) {
-            *place = *byte;
-            self.length += 1;
+        self.length += 1;
+        let character = self.unfinished.get(..usize::from(self.length)).unwrap_or_default();
+        match std::str::from_utf8(character) {
+            Ok(_) => self.length = 0,
+            Err(error) if error.error_len().is_some() => return false,
+            Err(_) => {}
         }
-        rest.is_empty() || std::str::from_utf8(rest).is_err_and(|error| error.error_len().is_none())
+        true
     }
 
     /// Whether the text may end here.

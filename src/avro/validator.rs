@@ -13,8 +13,8 @@
 //! them (`SkipRun`) has all their bytes for its payload.
 
 use super::limits::Limits;
-use super::machine::{Halt, Machine, Payload, Piece};
-use super::program::Program;
+use super::machine::{Halt, Machine, Piece};
+use super::program::{Pc, Program};
 use super::violation::{Fault, Violation};
 use std::sync::Arc;
 
@@ -52,7 +52,18 @@ pub struct Validator {
     carried: usize,
     /// Bytes of all pushes.
     pub(super) received: u64,
-    outcome: Outcome,
+    state: State,
+    /// Where a violation was found.
+    violation: Option<Box<Violation>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing was pushed yet.
+    New,
+    Begun,
+    Done,
+    Violated,
 }
 
 /// How far a push came.
@@ -65,13 +76,6 @@ pub enum Step {
         /// How many bytes of this push belong to it; those behind are not looked at.
         consumed: usize,
     },
-}
-
-#[derive(Debug, Clone)]
-enum Outcome {
-    Open,
-    Done,
-    Violated(Box<Violation>),
 }
 
 /// No operation needs more bytes at once than this before it can take a step: a count and a size are 20, a UUID with its
@@ -89,7 +93,8 @@ impl Validator {
             carry: [0; CARRY],
             carried: 0,
             received: 0,
-            outcome: Outcome::Open,
+            state: State::New,
+            violation: None,
         }
     }
 
@@ -100,58 +105,96 @@ impl Validator {
     /// As soon as no continuation can make the bytes a datum, or a limit is passed.
     #[inline(always)]
     pub fn push(&mut self, bytes: &[u8]) -> Result<Step, Violation> {
-        let mut at = 0;
-        if matches!(self.outcome, Outcome::Open) && bytes.len() as u64 <= self.limits.bytes_max - self.received {
-            if self.machine.payload != Payload::None {
-                if self.machine.resume_quickly(bytes) {
-                    self.received += bytes.len() as u64;
-                    return Ok(Step::NeedMore);
-                }
-            } else if self.received == 0 {
-                // Most messages come in one piece and hold nothing unusual.
-                let program = self.program.within(&self.limits);
-                let piece = Piece { program, limits: &self.limits, input: bytes, base: 0 };
-                match self.machine.rush(&piece) {
-                    Ok(consumed) => {
-                        self.outcome = Outcome::Done;
-                        return Ok(Step::Done { consumed });
-                    }
-                    Err(end) => at = end,
-                }
+        // Most messages come in one piece, or are cut in a payload, and hold nothing unusual.
+        let fits = bytes.len() as u64 <= self.limits.bytes_max - self.received;
+        let program = self.program.within(&self.limits);
+        let mut rest = bytes;
+        if self.machine.payload.missing > 0 && fits {
+            if self.machine.payload.take_middle(program, bytes) {
+                self.received += bytes.len() as u64;
+                return Ok(Step::NeedMore);
             }
+            match self.machine.payload.take_end(program, bytes) {
+                Some(behind) => rest = behind,
+                None => return self.refuse_payload(bytes),
+            }
+        } else if self.state != State::New || !fits {
+            return self.push_any(bytes);
         }
-        self.go_on(bytes, at)
+        let pc = self.machine.pc;
+        let (pc, left) = if rest.is_empty() { (pc, 0) } else { self.machine.usual(program, &self.limits, pc, rest) };
+        if self.machine.is_done(program, pc) {
+            self.state = State::Done;
+            return Ok(Step::Done { consumed: bytes.len() - left });
+        }
+        self.go_on(bytes, pc, left)
     }
 
-    /// Takes what follows a position of the push.
+    /// Goes on at an operation that is unusual, so many bytes before the end of the push.
     #[inline(never)]
-    fn go_on(&mut self, bytes: &[u8], at: usize) -> Result<Step, Violation> {
-        match &self.outcome {
-            Outcome::Open => {}
-            Outcome::Done => return Ok(Step::Done { consumed: 0 }),
-            Outcome::Violated(violation) => return Err((**violation).clone()),
+    fn go_on(&mut self, bytes: &[u8], pc: Pc, left: usize) -> Result<Step, Violation> {
+        let program = self.program.within(&self.limits);
+        let piece = Piece { program, limits: &self.limits, input: bytes, base: self.received };
+        let (pc, left) = self.machine.texts(&piece, pc, left);
+        let halt = self.machine.run(&piece, pc, left);
+        self.halted(halt, bytes, 0)
+    }
+
+    #[cold]
+    fn refuse_payload(&mut self, bytes: &[u8]) -> Result<Step, Violation> {
+        let halt = self.machine.payload_fault();
+        self.halted(halt, bytes, 0)
+    }
+
+    /// Takes a push whatever was before it, and however long it is.
+    #[inline(never)]
+    fn push_any(&mut self, bytes: &[u8]) -> Result<Step, Violation> {
+        if let Some(violation) = &self.violation {
+            return Err((**violation).clone());
+        }
+        if self.state == State::Done {
+            return Ok(Step::Done { consumed: 0 });
         }
         let room = self.limits.bytes_max - self.received;
         let allowed = usize::try_from(room).ok().and_then(|room| bytes.get(..room)).unwrap_or(bytes);
         let start = if self.carried > 0 { self.finish_carried(allowed)? } else { 0 };
-        if self.carried == 0 {
+        if self.carried > 0 {
+            self.received += allowed.len() as u64;
+        } else {
             let base = self.received + start as u64;
             let input = allowed.get(start..).unwrap_or_default();
             let piece = Piece { program: self.program.within(&self.limits), limits: &self.limits, input, base };
-            match self.machine.resume(&piece, at).map_or_else(|halt| halt, |at| self.machine.run(&piece, at)) {
-                Halt::Done(end) => {
-                    self.outcome = Outcome::Done;
-                    return Ok(Step::Done { consumed: start + end });
-                }
-                Halt::Short(end) => self.keep(input.get(end..).unwrap_or_default()),
-                Halt::Fault(fault, at) => return Err(self.violate(fault, base + at as u64, input, Some(at))),
-                Halt::Earlier(fault, offset) => return Err(self.violate(fault, offset, input, None)),
+            let halt = match self.machine.resume(&piece) {
+                Ok(at) => self.machine.run(&piece, self.machine.pc, input.len() - at),
+                Err(halt) => halt,
+            };
+            if let done @ Step::Done { .. } = self.halted(halt, allowed, start)? {
+                return Ok(done);
             }
         }
-        self.received += allowed.len() as u64;
         if allowed.len() < bytes.len() {
             return Err(self.violate(Fault::BytesExceeded, self.received, &[], None));
         }
+        Ok(Step::NeedMore)
+    }
+
+    /// What becomes of a push that the machine ran over from `start` on.
+    #[inline]
+    fn halted(&mut self, halt: Halt, bytes: &[u8], start: usize) -> Result<Step, Violation> {
+        let input = bytes.get(start..).unwrap_or_default();
+        match halt {
+            Halt::Done(end) => {
+                self.state = State::Done;
+                return Ok(Step::Done { consumed: start + end });
+            }
+            Halt::Short(end) => self.keep(input.get(end..).unwrap_or_default()),
+            Halt::Fault(fault, at) => {
+                return Err(self.violate(fault, self.received + (start + at) as u64, input, Some(at)));
+            }
+            Halt::Earlier(fault, offset) => return Err(self.violate(fault, offset, input, None)),
+        }
+        self.received += bytes.len() as u64;
+        self.state = State::Begun;
         Ok(Step::NeedMore)
     }
 
@@ -160,13 +203,9 @@ impl Validator {
     /// # Errors
     /// [`Fault::Truncated`] where the datum is not whole, or the violation that was found before.
     pub fn finish(&mut self) -> Result<(), Violation> {
-        match &self.outcome {
-            Outcome::Done => Ok(()),
-            Outcome::Violated(violation) => Err((**violation).clone()),
-            Outcome::Open => match self.push(&[])? {
-                Step::Done { .. } => Ok(()),
-                Step::NeedMore => Err(self.violate(Fault::Truncated, self.received, &[], None)),
-            },
+        match self.push(&[])? {
+            Step::Done { .. } => Ok(()),
+            Step::NeedMore => Err(self.violate(Fault::Truncated, self.received, &[], None)),
         }
     }
 
@@ -179,7 +218,8 @@ impl Validator {
         self.machine.reset(&self.limits);
         self.carried = 0;
         self.received = 0;
-        self.outcome = Outcome::Open;
+        self.state = State::New;
+        self.violation = None;
     }
 
     /// Puts the next bytes behind a cut operation: it comes to its end, and what follows that is left for the machine
@@ -224,7 +264,9 @@ impl Validator {
     fn violate(&mut self, fault: Fault, offset: u64, input: &[u8], at: Option<usize>) -> Violation {
         let scalar = at.and_then(|at| input.get(at..)).unwrap_or_default();
         let violation = self.describe(fault, offset, scalar);
-        self.outcome = Outcome::Violated(Box::new(violation.clone()));
+        self.violation = Some(Box::new(violation.clone()));
+        self.state = State::Violated;
+        self.machine.payload.missing = 0;
         violation
     }
 }
