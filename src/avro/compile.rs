@@ -6,11 +6,11 @@
 //! procedure is laid out by plain recursion, whose depth the walk has bounded.
 
 use super::logical::{Check, Nines};
-use super::program::{Items, NameId, Op, Pc, Program, Site, SiteId, SiteStep};
-use super::resolve::{Refusals, Refused};
+use super::program::{NameId, Narrow, Op, Pc, Program, Site, SiteId, SiteStep};
+use super::resolve::Refused;
 use super::schema::{Kind, NodeId, Schema};
 use std::collections::HashMap;
-use std::num::NonZeroU64;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// A record of more operations than this, used more than once, is a procedure.
@@ -178,7 +178,8 @@ struct Layout<'a> {
     site_count: u32,
     names: Vec<Arc<str>>,
     branches: Vec<Pc>,
-    refusals: Vec<Refusals>,
+    narrow: Vec<Narrow>,
+    sizes: Vec<u64>,
     merged: HashMap<Pc, Vec<(u64, SiteId)>>,
     /// Where each procedure begins, once it is laid out.
     starts: HashMap<NodeId, Pc>,
@@ -198,7 +199,7 @@ struct Layout<'a> {
     logical: bool,
     nines: Vec<Nines>,
     /// Which of them has so many digits.
-    nines_of: HashMap<u32, u32>,
+    nines_of: HashMap<u32, u16>,
 }
 
 impl<'a> Layout<'a> {
@@ -215,7 +216,8 @@ impl<'a> Layout<'a> {
             site_count: 0,
             names: Vec::new(),
             branches: Vec::new(),
-            refusals: Vec::new(),
+            narrow: Vec::new(),
+            sizes: Vec::new(),
             merged: HashMap::new(),
             starts: HashMap::new(),
             wanted: Vec::new(),
@@ -300,7 +302,7 @@ impl<'a> Layout<'a> {
             Kind::String => self.emit(Op::String, site),
             Kind::Enum(symbols) => {
                 let symbols = count(symbols.symbols.len());
-                let op = self.refusals(id).map_or(Op::Enum(symbols), |refused| Op::NarrowEnum { symbols, refused });
+                let op = self.narrow(id, symbols).map_or(Op::Enum(symbols), |narrow| Op::NarrowEnum { narrow });
                 self.emit(op, site);
             }
             Kind::Record(_) if shape.procedure => self.call(id, site, around),
@@ -329,7 +331,7 @@ impl<'a> Layout<'a> {
     fn checked_value(&mut self, check: Check, id: NodeId, site: SiteId) {
         let op = match (check, &self.schema.node(id).kind) {
             (Check::Decimal { precision }, Kind::Fixed(fixed)) => {
-                Op::FixedDecimal { nines: self.nines(precision), size: fixed.size }
+                Op::FixedDecimal { nines: self.nines(precision), size: self.size(fixed.size) }
             }
             (Check::Decimal { precision }, _) => Op::Decimal { nines: self.nines(precision) },
             (Check::Uuid, _) => Op::Uuid,
@@ -339,11 +341,17 @@ impl<'a> Layout<'a> {
         self.emit(op, site);
     }
 
-    fn nines(&mut self, digits: u32) -> u32 {
+    /// Fits 16 bits: so many digits are checked and no more.
+    fn nines(&mut self, digits: u32) -> u16 {
         *self.nines_of.entry(digits).or_insert_with(|| {
             self.nines.push(Nines::new(digits));
-            count(self.nines.len() - 1)
+            u16::try_from(self.nines.len() - 1).unwrap_or(u16::MAX)
         })
+    }
+
+    fn size(&mut self, size: u64) -> u32 {
+        self.sizes.push(size);
+        count(self.sizes.len() - 1)
     }
 
     /// An array or a map: `open`, the items' body, and the block header behind it.
@@ -352,20 +360,20 @@ impl<'a> Layout<'a> {
         let levels = around + 1;
         self.emit(Op::Open { block: 0, levels }, site);
         let outside = self.checked.max(levels.into());
-        let (body, items) = if keyed { self.entries(item, inside) } else { self.items(item, inside) };
+        let header = if keyed { self.entries(item, inside) } else { self.items(item, inside) };
         self.checked = outside;
         let block = self.mark();
-        self.emit(Op::Block { body, items }, site);
+        self.emit(header, site);
         self.patch(open, Op::Open { block, levels });
     }
 
-    /// The items of an array: where they begin.
-    fn items(&mut self, item: NodeId, inside: SiteId) -> (Pc, Items) {
+    /// The items of an array, and the block header for them.
+    fn items(&mut self, item: NodeId, inside: SiteId) -> Op {
         let shape = self.shapes.get(item);
         let body = self.mark();
         if shape.width == Some(0) {
             // Nothing is read for an item, so there is nothing to run: only depth is left to be checked.
-            return (body, Items { empty: true, records: shape.records });
+            return Op::EmptyBlock { levels: shape.records };
         }
         // A record that is an item opens with it, so the block header checks the depth once for all of them.
         let is_record = matches!(self.schema.node(item).kind, Kind::Record(_)) && !shape.procedure;
@@ -386,18 +394,18 @@ impl<'a> Layout<'a> {
                 self.emit(Op::Next { body }, inside);
             }
         }
-        (body, Items { empty: false, records: is_record.into() })
+        Op::Block { body, levels: is_record.into() }
     }
 
-    /// The entries of a map: where they begin.
-    fn entries(&mut self, value: NodeId, inside: SiteId) -> (Pc, Items) {
+    /// The entries of a map, and the block header for them.
+    fn entries(&mut self, value: NodeId, inside: SiteId) -> Op {
         let body = self.mark();
         self.checked = 0;
         let key = self.site_of_word(SiteStep::Branch(inside), "map key");
         self.emit(Op::String, key);
         self.value(value, inside, 0);
         self.emit(Op::Next { body }, inside);
-        (body, Items { empty: false, records: 0 })
+        Op::Block { body, levels: 0 }
     }
 
     /// The one operation that does for all items of a block, where there is one.
@@ -411,36 +419,33 @@ impl<'a> Layout<'a> {
             Kind::Int => Some(Op::IntRun),
             Kind::Boolean => Some(Op::BooleanRun),
             Kind::String => Some(Op::StringRun { next: 0 }),
-            Kind::Float | Kind::Double | Kind::Fixed(_) => width.and_then(NonZeroU64::new).map(Op::SkipRun),
+            Kind::Float | Kind::Double | Kind::Fixed(_) => {
+                NonZeroU32::new(width.and_then(|width| u32::try_from(width).ok())?).map(Op::SkipRun)
+            }
             _ => None,
         }
     }
 
     fn union(&mut self, id: NodeId, branches: &[NodeId], site: SiteId, around: u16) {
         let is_null = |id: &NodeId| matches!(self.schema.node(*id).kind, Kind::Null);
-        let refused = self.refusals(id);
         if let [first, second] = branches
             && is_null(first) != is_null(second)
-            && refused.is_none()
+            && !self.refused.contains_key(&id)
         {
             let (null, other) = if is_null(first) { (0, *second) } else { (2, *first) };
             return self.optional(null, other, site, around);
         }
         let first = count(self.branches.len());
+        self.branches.push(count(branches.len()));
         self.branches.extend(branches.iter().map(|_| 0));
-        let count_of = count(branches.len());
-        let op = refused.map_or(Op::Union { first, count: count_of }, |refused| Op::NarrowUnion {
-            first,
-            count: count_of,
-            refused,
-        });
+        let op = self.narrow(id, first).map_or(Op::Union { first }, |narrow| Op::NarrowUnion { narrow });
         self.emit(op, site);
         let mut ends = Vec::new();
         let checked = self.checked;
         for (at, branch) in branches.iter().enumerate() {
             self.checked = checked;
             let start = self.mark();
-            if let Some(place) = self.branches.get_mut(first as usize + at) {
+            if let Some(place) = self.branches.get_mut(first as usize + 1 + at) {
                 *place = start;
             }
             let inside = self.site(SiteStep::Branch(site), *branch);
@@ -494,11 +499,11 @@ impl<'a> Layout<'a> {
         self.patch(at, Op::Optional { null, end });
     }
 
-    /// Where the indexes stand that are refused of an enum or a union, if any are.
-    fn refusals(&mut self, id: NodeId) -> Option<u32> {
-        let refusals = self.refused.get(&id)?;
-        self.refusals.push(refusals.clone());
-        Some(count(self.refusals.len() - 1))
+    /// What a reader does not take of an enum with so many symbols, or of a union with its branches there, if anything.
+    fn narrow(&mut self, id: NodeId, of: u32) -> Option<u32> {
+        let refusals = self.refused.get(&id)?.clone();
+        self.narrow.push(Narrow { of, refusals });
+        Some(count(self.narrow.len() - 1))
     }
 
     fn call(&mut self, id: NodeId, site: SiteId, around: u16) {
@@ -518,14 +523,18 @@ impl<'a> Layout<'a> {
 
     /// So many bytes of any value, together with those just before.
     fn skip(&mut self, width: u64, site: SiteId) {
+        let Ok(width) = u32::try_from(width) else {
+            let size = self.size(width);
+            return self.emit(Op::SkipLarge { size }, site);
+        };
         let at = self.ops.len();
         if at > self.label
             && let Some(Op::Skip(before)) = self.ops.last_mut()
             && let Some(sum) = before.checked_add(width)
         {
             let first = self.op_sites.last().copied().unwrap_or(site);
-            let fields = self.merged.entry(count(at - 1)).or_insert_with(|| vec![(*before, first)]);
-            fields.push((sum, site));
+            let fields = self.merged.entry(count(at - 1)).or_insert_with(|| vec![((*before).into(), first)]);
+            fields.push((sum.into(), site));
             *before = sum;
         } else {
             self.emit(Op::Skip(width), site);
@@ -584,7 +593,8 @@ impl<'a> Layout<'a> {
         Program {
             ops: self.ops.into(),
             branches: self.branches.into(),
-            refusals: self.refusals.into(),
+            narrow: self.narrow.into(),
+            sizes: self.sizes.into(),
             op_sites: self.op_sites.into(),
             sites: self.sites.into(),
             names: self.names.into(),

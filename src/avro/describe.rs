@@ -1,7 +1,7 @@
 //! From a stopped machine to a [`Violation`]: which field, and what was expected there.
 
 use super::machine::{Block, Machine, Payload, PayloadKind};
-use super::program::{Op, Pc, Program, SiteId, SiteStep};
+use super::program::{Narrow, Op, Pc, Program, SiteId, SiteStep};
 use super::validator::Validator;
 use super::varint::{read_int, read_long};
 use super::violation::{Fault, FieldPath, Segment, Violation};
@@ -33,7 +33,8 @@ impl Validator {
 
     fn width(&self, pc: Pc) -> u64 {
         match self.program().ops.get(pc as usize) {
-            Some(Op::Skip(width)) => *width,
+            Some(Op::Skip(width)) => (*width).into(),
+            Some(Op::SkipLarge { size }) => self.program().size(*size),
             _ => 0,
         }
     }
@@ -45,7 +46,7 @@ impl Validator {
         if missing > 0
             && let Some(Op::SkipRun(width)) = self.program().ops.get(pc as usize)
         {
-            block.left += missing.div_ceil(width.get());
+            block.left += missing.div_ceil(width.get().into());
         }
         block
     }
@@ -58,7 +59,7 @@ impl Validator {
         let mut calls = machine.calls.iter().rev();
         let mut segments = Vec::new();
         // A block header stands for the array itself, but where its first item goes too deep.
-        if let Some(Op::Block { .. }) = self.program().ops.get(pc as usize)
+        if let Some(Op::Block { .. } | Op::EmptyBlock { .. }) = self.program().ops.get(pc as usize)
             && let Some(block) = blocks.next()
             && fault == Fault::DepthExceeded
         {
@@ -93,16 +94,19 @@ impl Validator {
         let index =
             || read_int(scalar, 0, false).map_or_else(|_| "index".into(), |(index, _)| format!("index {index}"));
         let number = || read_long(scalar, 0, false).map_or_else(|_| String::new(), |(number, _)| format!(" {number}"));
-        let refusal = || match op {
-            Some(Op::NarrowEnum { refused, .. } | Op::NarrowUnion { refused, .. }) => {
-                let (index, _) = read_int(scalar, 0, false).ok()?;
-                self.program.refusal(*refused, u32::try_from(index).ok()?)
-            }
+        let narrow = || match op {
+            Some(Op::NarrowEnum { narrow } | Op::NarrowUnion { narrow }) => self.program().narrow.get(*narrow as usize),
             _ => None,
+        };
+        let refusal = || {
+            let (index, _) = read_int(scalar, 0, false).ok()?;
+            narrow()?.refusal(u32::try_from(index).ok()?)
         };
         match fault {
             Fault::Truncated => match op {
-                Some(Op::Block { .. }) => format!("the input ends before the end of the {type_name}'s blocks"),
+                Some(Op::Block { .. } | Op::EmptyBlock { .. }) => {
+                    format!("the input ends before the end of the {type_name}'s blocks")
+                }
                 _ => format!("the input ends before the end of the {type_name}"),
             },
             Fault::TrailingBytes => "the datum is whole and bytes follow it".into(),
@@ -112,15 +116,16 @@ impl Validator {
             Fault::BooleanInvalid => "a boolean is one byte, 00 or 01".into(),
             Fault::LengthNegative => format!("the length{} of the {type_name} is negative", number()),
             Fault::Utf8Invalid => format!("the {type_name} is not well-formed UTF-8"),
-            Fault::EnumOutOfRange => match op {
-                Some(Op::Enum(symbols) | Op::OptionalEnum { symbols, .. } | Op::NarrowEnum { symbols, .. }) => {
+            Fault::EnumOutOfRange => match (op, narrow()) {
+                (Some(Op::Enum(symbols) | Op::OptionalEnum { symbols, .. }), _)
+                | (_, Some(Narrow { of: symbols, .. })) => {
                     format!("enum {}, \"{type_name}\" has {symbols} symbols", index())
                 }
                 _ => format!("enum {}, \"{type_name}\" has no such symbol", index()),
             },
             Fault::UnionOutOfRange => {
                 let count = match op {
-                    Some(Op::Union { count, .. } | Op::NarrowUnion { count, .. }) => *count,
+                    Some(op @ (Op::Union { .. } | Op::NarrowUnion { .. })) => self.program().branches_at(*op).len(),
                     _ => 2,
                 };
                 format!("union {}, the union has {count} branches", index())
@@ -136,7 +141,7 @@ impl Validator {
             Fault::BytesExceeded => format!("more than {} bytes", self.limits.bytes_max),
             Fault::DecimalOutOfPrecision => match op {
                 Some(Op::Decimal { nines } | Op::FixedDecimal { nines, .. }) => {
-                    let digits = self.program().nines.get(*nines as usize).map_or(0, |nines| nines.digits);
+                    let digits = self.program().nines.get(usize::from(*nines)).map_or(0, |nines| nines.digits);
                     format!("the decimal has more digits than its precision of {digits}")
                 }
                 _ => "the decimal has more digits than its precision".into(),

@@ -1,6 +1,6 @@
 //! A program as text, to be read beside its schema: one line an operation, what it does in words, and for which field.
 
-use super::program::{Items, Op, Pc, Program, SiteId, SiteStep};
+use super::program::{Op, Pc, Program, SiteId, SiteStep};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -32,15 +32,11 @@ impl<'a> Listing<'a> {
             if let Op::Call { target, .. } | Op::OptionalCall { target, .. } = op {
                 procedures.insert(*target);
             }
-            if let Op::Union { first, count } | Op::NarrowUnion { first, count, .. } = op {
-                let end = end_of_union(program, *first, *count);
-                for (branch, index) in (*first..*first + *count).zip(0_u32..) {
-                    // A last branch without bytes has no line of its own.
-                    let start = program.branches.get(branch as usize).copied().filter(|start| Some(*start) != end);
-                    if let Some(start) = start {
-                        branches.entry(start).or_insert_with(|| format!("branch {index}: "));
-                    }
-                }
+            let starts = program.branches_at(*op);
+            let end = end_of_union(program, starts);
+            // A last branch without bytes has no line of its own.
+            for (start, index) in starts.iter().zip(0_u32..).filter(|(start, _)| Some(**start) != end) {
+                branches.entry(*start).or_insert_with(|| format!("branch {index}: "));
             }
         }
         Self { program, procedures, branches, ends: Vec::new() }
@@ -74,9 +70,8 @@ impl<'a> Listing<'a> {
         let words = self.words(pc, op);
         if let Op::Open { block: end, .. } | Op::Optional { end, .. } = op {
             self.ends.push(end);
-        } else if let Op::Union { first, count } | Op::NarrowUnion { first, count, .. } = op {
-            self.ends.extend(end_of_union(self.program, first, count));
         }
+        self.ends.extend(end_of_union(self.program, self.program.branches_at(op)));
         let is_merged = self.program.merged.contains_key(&pc);
         let field = if is_merged { String::new() } else { self.path(self.program.site_of(pc)) };
         (format!("{indent}{branch}{words}"), field)
@@ -94,7 +89,8 @@ impl<'a> Listing<'a> {
             Op::Long => "long: a number of at most 64 bits".into(),
             Op::Bytes => "bytes: a length and that many bytes".into(),
             Op::String => "string: a length and that many bytes of UTF-8".into(),
-            Op::Skip(width) => format!("any {}", bytes(width)),
+            Op::Skip(width) => format!("any {}", bytes(width.into())),
+            Op::SkipLarge { size } => format!("any {}", bytes(self.program.size(size))),
             Op::Enum(symbols) => format!("enum: an index below {symbols}"),
             Op::Optional { null, end } => {
                 let (absent, present) = optional(null);
@@ -110,22 +106,12 @@ impl<'a> Listing<'a> {
             Op::OptionalCall { null, target, .. } => {
                 present(null, &format!("a record: call {target}, then go on here"))
             }
-            Op::NarrowEnum { symbols, .. } => {
+            Op::NarrowEnum { narrow } => {
+                let symbols = self.program.narrow.get(narrow as usize).map_or(0, |narrow| narrow.of);
                 format!("enum: an index below {symbols}, of a symbol that the reader takes")
             }
-            Op::NarrowUnion { first, count, .. } => {
-                format!("{}; of a branch that the reader takes", self.words(pc, Op::Union { first, count }))
-            }
-            Op::Union { first, count } => {
-                let starts = (first..first + count).map(|at| self.program.branches.get(at as usize).copied());
-                let starts: Vec<_> = starts.flatten().map(|start| start.to_string()).collect();
-                match starts.get(..BRANCHES_MAX) {
-                    Some(some) if count as usize > BRANCHES_MAX => {
-                        format!("union: an index below {count}, its branches at {}, ...", some.join(", "))
-                    }
-                    _ => format!("union: an index below {count}, its branches at {}", starts.join(", ")),
-                }
-            }
+            Op::NarrowUnion { .. } => format!("{}; of a branch that the reader takes", self.union(op)),
+            Op::Union { .. } => self.union(op),
             Op::Jump(to) => format!("go on at {to}"),
             Op::Depth { levels } => format!("a record opens: {} of maxDepth", deep(levels)),
             Op::Call { target, .. } => format!("a record: call {target}, then go on here"),
@@ -133,25 +119,34 @@ impl<'a> Listing<'a> {
             Op::Return => "end of the datum".into(),
             Op::Open { block, .. } => format!("{} opens: to its first block at {block}", self.type_name(pc)),
             Op::Next { body } => format!("next item of the block at {body}; behind its last, go on"),
-            Op::Block { items: Items { empty: true, .. }, .. } => {
-                "block: a count of items without bytes, and so on; count 0 ends".into()
-            }
+            Op::EmptyBlock { .. } => "block: a count of items without bytes, and so on; count 0 ends".into(),
             Op::Block { body, .. } => format!("block: a count, its items at {body}; count 0 ends"),
             Op::LongRun => "all longs of the block".into(),
             Op::IntRun => "all ints of the block".into(),
             Op::BooleanRun => "all booleans of the block".into(),
             Op::StringRun { .. } => "all strings of the block".into(),
-            Op::SkipRun(width) => format!("all items of the block, any {} each", bytes(width.get())),
+            Op::SkipRun(width) => format!("all items of the block, any {} each", bytes(width.get().into())),
             Op::Decimal { nines } => format!("decimal: a length and that many bytes, {}", self.digits(nines)),
-            Op::FixedDecimal { nines, size } => format!("decimal: {}, {}", bytes(size), self.digits(nines)),
+            Op::FixedDecimal { nines, size } => {
+                format!("decimal: {}, {}", bytes(self.program.size(size)), self.digits(nines))
+            }
             Op::Uuid => "uuid: a string of 36 bytes that is a UUID".into(),
             Op::TimeMillis => "time-millis: an int within a day".into(),
             Op::TimeMicros => "time-micros: a long within a day".into(),
         }
     }
 
-    fn digits(&self, nines: u32) -> String {
-        let digits = self.program.nines.get(nines as usize).map_or(0, |nines| nines.digits);
+    fn union(&self, op: Op) -> String {
+        let branches = self.program.branches_at(op);
+        let mut starts: Vec<_> = branches.iter().take(BRANCHES_MAX).map(Pc::to_string).collect();
+        if branches.len() > BRANCHES_MAX {
+            starts.push("...".into());
+        }
+        format!("union: an index below {}, its branches at {}", branches.len(), starts.join(", "))
+    }
+
+    fn digits(&self, nines: u16) -> String {
+        let digits = self.program.nines.get(usize::from(nines)).map_or(0, |nines| nines.digits);
         format!("at most {digits} digits")
     }
 
@@ -223,9 +218,8 @@ impl<'a> Listing<'a> {
 }
 
 /// Where all branches of a union go on: where the jump before its second one leads.
-fn end_of_union(program: &Program, first: u32, count: u32) -> Option<Pc> {
-    let second = program.branches.get(first as usize + 1).filter(|_| count > 1)?;
-    match program.ops.get((*second as usize).checked_sub(1)?) {
+fn end_of_union(program: &Program, branches: &[Pc]) -> Option<Pc> {
+    match program.ops.get((*branches.get(1)? as usize).checked_sub(1)?) {
         Some(Op::Jump(end)) => Some(*end),
         _ => None,
     }

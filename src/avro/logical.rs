@@ -85,7 +85,7 @@ impl Nines {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CutDecimal {
     /// Which of the program's [`Nines`] it is compared with.
-    pub(super) nines: u32,
+    pub(super) nines: u16,
     /// All bits of the sign, once the first byte is there.
     sign: Option<u8>,
     /// It is smaller whatever follows; or else it is the same so far.
@@ -94,7 +94,7 @@ pub(super) struct CutDecimal {
 
 impl CutDecimal {
     /// A decimal of so many bytes, at least one.
-    pub(super) fn new(nines: u32, length: u64, largest: &Nines) -> Self {
+    pub(super) fn new(nines: u16, length: u64, largest: &Nines) -> Self {
         Self { nines, sign: None, is_smaller: length < largest.bytes.len() as u64 }
     }
 

@@ -13,7 +13,7 @@ mod usual;
 
 use super::limits::Limits;
 use super::logical::{CutDecimal, DAY_MICROS, DAY_MILLIS, UUID_LENGTH, is_uuid};
-use super::program::{Items, Op, Pc, Program};
+use super::program::{Op, Pc, Program};
 use super::text::{CutText, is_utf8, skip_short_ascii, skip_text};
 use super::varint::{Stop, read_int, read_long, skip_int, skip_long, skip_run};
 use super::violation::Fault;
@@ -133,7 +133,7 @@ impl Payload {
 }
 
 fn push_decimal(program: &Program, decimal: &mut CutDecimal, piece: &[u8], missing: u64) -> bool {
-    program.nines.get(decimal.nines as usize).is_some_and(|nines| decimal.push(piece, missing, nines))
+    program.nines.get(usize::from(decimal.nines)).is_some_and(|nines| decimal.push(piece, missing, nines))
 }
 
 impl Machine {
@@ -265,35 +265,38 @@ impl Machine {
                 let (length, begin) = read_length(input, start, strict).map_err(stopped(start))?;
                 self.skip(piece, pc, next, begin, length)?
             }
-            Op::Skip(width) => self.skip(piece, pc, next, start, width)?,
+            Op::Skip(width) => self.skip(piece, pc, next, start, width.into())?,
+            Op::SkipLarge { size } => self.skip(piece, pc, next, start, program.size(size))?,
             Op::String => self.text(piece, pc, next, at, start)?,
-            Op::Union { first, count } => {
+            Op::Union { first } => {
                 let (index, end) = read_int(input, start, strict).map_err(stopped(start))?;
-                let branch = u32::try_from(index).ok().filter(|index| *index < count);
-                match branch.and_then(|index| program.branches.get((first + index) as usize)) {
+                match usize::try_from(index).ok().and_then(|index| program.branches_of(first).get(index)) {
                     Some(branch) => next = *branch,
                     None => return Err(Halt::Fault(Fault::UnionOutOfRange, start)),
                 }
                 end
             }
-            Op::NarrowEnum { symbols, refused } => {
+            Op::NarrowEnum { narrow } => {
                 let (index, end) = read_int(input, start, strict).map_err(stopped(start))?;
-                match u32::try_from(index).ok().filter(|index| *index < symbols) {
+                let narrow = program.narrow.get(narrow as usize);
+                match u32::try_from(index).ok().zip(narrow).filter(|(index, narrow)| *index < narrow.of) {
                     None => return Err(Halt::Fault(Fault::EnumOutOfRange, start)),
-                    Some(index) if program.refusal(refused, index).is_some() => {
+                    Some((index, narrow)) if narrow.refusal(index).is_some() => {
                         return Err(Halt::Fault(Fault::EnumUnresolved, start));
                     }
                     Some(_) => end,
                 }
             }
-            Op::NarrowUnion { first, count, refused } => {
+            Op::NarrowUnion { narrow } => {
                 let (index, end) = read_int(input, start, strict).map_err(stopped(start))?;
-                let index = u32::try_from(index).ok().filter(|index| *index < count);
-                if index.is_some_and(|index| program.refusal(refused, index).is_some()) {
-                    return Err(Halt::Fault(Fault::UnionUnresolved, start));
-                }
-                match index.and_then(|index| program.branches.get((first + index) as usize)) {
-                    Some(branch) => next = *branch,
+                let narrow = program.narrow.get(narrow as usize);
+                let branch = u32::try_from(index).ok().zip(narrow).and_then(|(index, narrow)| {
+                    let branch = program.branches_of(narrow.of).get(index as usize)?;
+                    Some((branch, narrow.refusal(index)))
+                });
+                match branch {
+                    Some((branch, None)) => next = *branch,
+                    Some((_, Some(_))) => return Err(Halt::Fault(Fault::UnionUnresolved, start)),
                     None => return Err(Halt::Fault(Fault::UnionOutOfRange, start)),
                 }
                 end
@@ -333,13 +336,24 @@ impl Machine {
                 }
                 start
             }
-            Op::Block { body, items } => match self.header(piece, at, items)? {
+            Op::Block { body, levels } => match self.header(piece, at, levels.into())? {
                 (0, end) => {
                     self.close();
                     end
                 }
                 (_, end) => {
-                    next = if items.empty { pc } else { body };
+                    next = body;
+                    end
+                }
+            },
+            Op::EmptyBlock { levels } => match self.header(piece, at, levels)? {
+                (0, end) => {
+                    self.close();
+                    end
+                }
+                (_, end) => {
+                    self.block.left = 0;
+                    next = pc;
                     end
                 }
             },
@@ -366,9 +380,10 @@ impl Machine {
             }
             Op::SkipRun(width) => {
                 // As many as have a number of bytes: no datum is so long that others come to their turn.
+                let width = u64::from(width.get());
                 let items = self.block.left.min(u64::MAX / width);
                 self.block.left -= items;
-                self.skip(piece, pc, next, at, items * width.get())?
+                self.skip(piece, pc, next, at, items * width)?
             }
             Op::StringRun { next: behind_one } => {
                 next = behind_one + 1;
@@ -386,7 +401,7 @@ impl Machine {
                 let (length, begin) = read_length(input, start, strict).map_err(stopped(start))?;
                 self.decimal(piece, pc, start, begin, length, nines)?
             }
-            Op::FixedDecimal { nines, size } => self.decimal(piece, pc, start, start, size, nines)?,
+            Op::FixedDecimal { nines, size } => self.decimal(piece, pc, start, start, program.size(size), nines)?,
             Op::Uuid => {
                 let (length, begin) = read_length(input, start, strict).map_err(stopped(start))?;
                 if length != UUID_LENGTH as u64 {
@@ -487,10 +502,10 @@ impl Machine {
         start: usize,
         begin: usize,
         length: u64,
-        nines: u32,
+        nines: u16,
     ) -> Result<usize, Halt> {
         let Piece { program, input, .. } = *piece;
-        let Some(largest) = program.nines.get(nines as usize) else { return Err(Halt::Done(start)) };
+        let Some(largest) = program.nines.get(usize::from(nines)) else { return Err(Halt::Done(start)) };
         if length == 0 {
             return Err(Halt::Fault(Fault::DecimalEmpty, start));
         }
@@ -542,7 +557,7 @@ impl Machine {
     }
 
     /// Reads a block header, once the items of the block before are done: how many items follow, and where.
-    fn header(&mut self, piece: &Piece<'_>, at: usize, items: Items) -> Result<(u64, usize), Halt> {
+    fn header(&mut self, piece: &Piece<'_>, at: usize, levels: u32) -> Result<(u64, usize), Halt> {
         let Piece { limits, input, base, .. } = *piece;
         let strict = limits.strict_varints;
         if self.block.sized && base + at as u64 != self.block.end {
@@ -569,10 +584,7 @@ impl Machine {
             sized = Some((base + size_at as u64, (base + end as u64).saturating_add(size)));
         }
         self.begin(count);
-        self.may_open(items.records, end)?;
-        if items.empty {
-            self.block.left = 0;
-        }
+        self.may_open(levels, end)?;
         self.block.sized = sized.is_some();
         if let Some(sized) = sized {
             (self.block.size_at, self.block.end) = sized;

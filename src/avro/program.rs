@@ -4,7 +4,7 @@ use super::limits::Limits;
 use super::logical::Nines;
 use super::resolve::Refusals;
 use std::collections::HashMap;
-use std::num::NonZeroU64;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// A schema compiled to flat operations, ready to be run over bytes by any number of validators.
@@ -15,10 +15,12 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Program {
     pub(super) ops: Box<[Op]>,
-    /// Where the branches of each [`Op::Union`] begin, one union after the other.
+    /// Of each union how many branches it has, and where they begin.
     pub(super) branches: Box<[Pc]>,
-    /// For each [`Op::NarrowEnum`] and [`Op::NarrowUnion`] the indexes that a reader does not take.
-    pub(super) refusals: Box<[Refusals]>,
+    /// What a reader does not take of enums and unions.
+    pub(super) narrow: Box<[Narrow]>,
+    /// Sizes that have no place in an operation.
+    pub(super) sizes: Box<[u64]>,
     /// For each operation the place in the schema it stands for.
     pub(super) op_sites: Box<[SiteId]>,
     pub(super) sites: Arc<[Site]>,
@@ -36,7 +38,8 @@ pub struct Program {
 /// The index of an operation.
 pub(super) type Pc = u32;
 
-/// One step of the validator.
+/// One step of the validator: eight bytes, as an index into such is no arithmetic to a processor. What has no place in that
+/// stands in one of the program's tables.
 ///
 /// `levels` counts the record, array or map that opens, and the records laid out around it since the innermost call,
 /// array or map: depth that no stack shows. A value without bytes is no operation but that of its depth: all records in
@@ -51,7 +54,11 @@ pub(super) enum Op {
     /// A length and that many bytes of UTF-8.
     String,
     /// So many bytes of any value: float, double, fixed, and several of them in a row.
-    Skip(u64),
+    Skip(u32),
+    /// The same where the number is one of the program's [`sizes`](Program::sizes).
+    SkipLarge {
+        size: u32,
+    },
     /// An index below this number of symbols.
     Enum(u32),
     /// A union of null and one other type, laid out behind this operation up to `end`.
@@ -87,21 +94,17 @@ pub(super) enum Op {
         target: Pc,
         levels: u16,
     },
-    /// Any other union: continue at `branches[first + index]`.
+    /// Any other union: continue at one of its [`branches_of`](Program::branches_of).
     Union {
         first: u32,
-        count: u32,
     },
     /// An enum some of whose symbols a reader does not take.
     NarrowEnum {
-        symbols: u32,
-        refused: u32,
+        narrow: u32,
     },
     /// A union some of whose branches a reader does not take.
     NarrowUnion {
-        first: u32,
-        count: u32,
-        refused: u32,
+        narrow: u32,
     },
     Jump(Pc),
     /// A record laid out here opens, or several inside each other.
@@ -122,10 +125,15 @@ pub(super) enum Op {
     Next {
         body: Pc,
     },
-    /// A block header. Items follow at `body`; behind the last block the operation that follows.
+    /// A block header. Items follow at `body`, and open so many records each; behind the last block the operation that
+    /// follows.
     Block {
         body: Pc,
-        items: Items,
+        levels: u16,
+    },
+    /// A block header whose items have no byte: the block is over as soon as it is counted.
+    EmptyBlock {
+        levels: u32,
     },
     /// All items that are left in the block, longs, in one go; `next` is the [`Op::Next`] behind one item.
     LongRun,
@@ -135,21 +143,24 @@ pub(super) enum Op {
         next: Pc,
     },
     /// All items that are left in the block, each of so many bytes of any value.
-    SkipRun(NonZeroU64),
+    SkipRun(NonZeroU32),
     /// Bytes that hold a decimal no larger than `nines`. This and what follows are in the [logical](Program::logical)
     /// layout alone.
     Decimal {
-        nines: u32,
+        nines: u16,
     },
+    /// The same in so many bytes, one of the program's [`sizes`](Program::sizes).
     FixedDecimal {
-        nines: u32,
-        size: u64,
+        nines: u16,
+        size: u32,
     },
     /// A string that is a UUID.
     Uuid,
     TimeMillis,
     TimeMicros,
 }
+
+const _: () = assert!(size_of::<Op>() == 8);
 
 impl Op {
     /// For the optional operations: null's byte, and the operation that takes the other branch. A [`Op::Jump`] where
@@ -163,7 +174,7 @@ impl Op {
             Self::OptionalLong { null } => (null, Self::Long),
             Self::OptionalBytes { null } => (null, Self::Bytes),
             Self::OptionalString { null } => (null, Self::String),
-            Self::OptionalSkip { null, width } => (null, Self::Skip(width.into())),
+            Self::OptionalSkip { null, width } => (null, Self::Skip(width)),
             Self::OptionalEnum { null, symbols } => (null, Self::Enum(symbols)),
             Self::OptionalCall { null, target, levels } => (null, Self::Call { target, levels }),
             _ => return None,
@@ -171,13 +182,21 @@ impl Op {
     }
 }
 
-/// What a block header has to know of its items.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Items {
-    /// Each takes no byte at all: the block is over as soon as it is counted.
-    pub(super) empty: bool,
-    /// How many records open with each item, one in the other.
-    pub(super) records: u32,
+/// An enum or a union of which a reader does not take all.
+#[derive(Debug)]
+pub(super) struct Narrow {
+    /// The enum's number of symbols, or the union's place in the table of branches.
+    pub(super) of: u32,
+    /// The indexes that are not taken.
+    pub(super) refusals: Refusals,
+}
+
+impl Narrow {
+    /// Why the reader does not take an index, where it does not.
+    pub(super) fn refusal(&self, index: u32) -> Option<&str> {
+        let at = self.refusals.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+        self.refusals.get(at).map(|(_, why)| &**why)
+    }
 }
 
 /// A place in the schema.
@@ -225,11 +244,28 @@ impl Program {
         self.op_sites.get(pc as usize).copied().unwrap_or(SiteId(0))
     }
 
-    /// Why a reader does not take an index, where it does not.
-    pub(super) fn refusal(&self, refused: u32, index: u32) -> Option<&str> {
-        let refusals = self.refusals.get(refused as usize)?;
-        let at = refusals.binary_search_by_key(&index, |(index, _)| *index).ok()?;
-        refusals.get(at).map(|(_, why)| &**why)
+    /// Where the branches of a union begin.
+    #[inline]
+    pub(super) fn branches_of(&self, first: u32) -> &[Pc] {
+        let counted = self.branches.get(first as usize..).and_then(<[Pc]>::split_first);
+        counted.and_then(|(count, branches)| branches.get(..*count as usize)).unwrap_or_default()
+    }
+
+    /// Where the branches begin of the union that an operation is, if it is one.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the two are named")]
+    pub(super) fn branches_at(&self, op: Op) -> &[Pc] {
+        match op {
+            Op::Union { first } => self.branches_of(first),
+            Op::NarrowUnion { narrow } => {
+                self.narrow.get(narrow as usize).map_or(&[], |narrow| self.branches_of(narrow.of))
+            }
+            _ => &[],
+        }
+    }
+
+    /// One of the program's sizes.
+    pub(super) fn size(&self, size: u32) -> u64 {
+        self.sizes.get(size as usize).copied().unwrap_or_default()
     }
 
     pub(super) fn site(&self, id: SiteId) -> Option<Site> {

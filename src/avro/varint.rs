@@ -5,6 +5,7 @@
 //! ends; nothing is decoded that nobody asks for.
 
 use super::violation::Fault;
+use std::num::{NonZeroU32, NonZeroU64};
 
 /// Why a number could not be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +25,8 @@ pub(super) fn skip_short_long<const STRICT: bool>(rest: &[u8]) -> Option<&[u8]> 
     match rest.first_chunk::<8>() {
         Some(eight) => {
             let word = u64::from_le_bytes(*eight);
-            let at = (!word & HIGH).trailing_zeros() / 8;
-            if at == 8 || (STRICT && at > 0 && word >> (8 * at) & 0x7f == 0) {
+            let at = NonZeroU64::new(!word & HIGH)?.trailing_zeros() / 8;
+            if STRICT && at > 0 && word >> (8 * at) & 0x7f == 0 {
                 return None;
             }
             rest.get(at as usize + 1..)
@@ -40,8 +41,8 @@ pub(super) fn skip_short_int<const STRICT: bool>(rest: &[u8]) -> Option<&[u8]> {
     match rest.first_chunk::<4>() {
         Some(four) => {
             let word = u32::from_le_bytes(*four);
-            let at = (!word & 0x8080_8080).trailing_zeros() / 8;
-            if at == 4 || (STRICT && at > 0 && word >> (8 * at) & 0x7f == 0) {
+            let at = NonZeroU32::new(!word & 0x8080_8080)?.trailing_zeros() / 8;
+            if STRICT && at > 0 && word >> (8 * at) & 0x7f == 0 {
                 return None;
             }
             rest.get(at as usize + 1..)

@@ -3,7 +3,7 @@
 //! It never refuses: what it is not sure of, it leaves as it stands to `step`.
 
 use super::Machine;
-use crate::avro::program::{Items, Op, Pc, Program};
+use crate::avro::program::{Op, Pc, Program};
 use crate::avro::text::skip_short_ascii;
 use crate::avro::varint::{skip_short_int, skip_short_long};
 
@@ -31,7 +31,7 @@ impl Machine {
                 Op::String => or_break!(skip_short_ascii(rest)),
                 Op::Long => or_break!(skip_short_long::<STRICT>(rest)),
                 Op::Int => or_break!(skip_short_int::<STRICT>(rest)),
-                Op::Skip(width) => or_break!(skip_width(rest, width)),
+                Op::Skip(width) => or_break!(skip_width(rest, width.into())),
                 Op::Enum(symbols) => or_break!(skip_symbol(rest, symbols)),
                 Op::Boolean => or_break!(skip_boolean(rest)),
                 Op::Bytes => or_break!(skip_short_bytes(rest)),
@@ -103,23 +103,22 @@ impl Machine {
                     }
                     _ => break,
                 },
-                Op::Block { body, items } if !self.block.sized => match rest.split_first() {
+                Op::Block { body, levels } if !self.block.sized => match rest.split_first() {
                     Some((0, behind)) => {
                         self.close();
                         behind
                     }
-                    Some((count, behind)) if count & 0x81 == 0 && self.begin_quickly(count >> 1, items) => {
+                    Some((count, behind)) if count & 0x81 == 0 && self.begin_quickly(count >> 1, levels) => {
                         rest = behind;
                         pc = body as usize;
                         continue;
                     }
                     _ => break,
                 },
-                Op::Union { first, count } => match rest.split_first() {
-                    Some((index, behind)) if index & 0x81 == 0 && u32::from(index >> 1) < count => {
-                        let Some(branch) = program.branches.get(first as usize + usize::from(index >> 1)) else {
-                            break;
-                        };
+                Op::Union { first } => match rest.split_first() {
+                    Some((index, behind)) if index & 0x81 == 0 => {
+                        let branch = program.branches_of(first).get(usize::from(index >> 1));
+                        let Some(branch) = branch else { break };
                         rest = behind;
                         pc = *branch as usize;
                         continue;
@@ -127,7 +126,7 @@ impl Machine {
                     _ => break,
                 },
                 Op::SkipRun(width) => {
-                    let width = self.block.left.saturating_mul(width.get());
+                    let width = self.block.left.saturating_mul(width.get().into());
                     let behind = or_break!(skip_width(rest, width));
                     self.block.left = 0;
                     behind
@@ -145,6 +144,8 @@ impl Machine {
                 | Op::Depth { .. }
                 | Op::Open { .. }
                 | Op::Block { .. }
+                | Op::EmptyBlock { .. }
+                | Op::SkipLarge { .. }
                 | Op::NarrowEnum { .. }
                 | Op::NarrowUnion { .. }
                 | Op::LongRun
@@ -173,9 +174,9 @@ impl Machine {
 
     /// Begins a block of so many items without a size, if so many and the records they are may be.
     #[inline(never)]
-    fn begin_quickly(&mut self, count: u8, items: Items) -> bool {
+    fn begin_quickly(&mut self, count: u8, levels: u16) -> bool {
         let count = u64::from(count);
-        let is_fine = count <= self.items_left && items.records <= self.room && !items.empty;
+        let is_fine = count <= self.items_left && u32::from(levels) <= self.room;
         if is_fine {
             self.begin(count);
         }
