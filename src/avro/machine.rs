@@ -137,9 +137,9 @@ fn push_decimal(program: &Program, decimal: &mut CutDecimal, piece: &[u8], missi
 }
 
 impl Machine {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(start: Pc, limits: &Limits) -> Self {
         Self {
-            pc: 0,
+            pc: start,
             room: limits.depth_max,
             items_left: limits.items_max,
             calls: Vec::new(),
@@ -150,8 +150,8 @@ impl Machine {
     }
 
     #[inline]
-    pub(super) fn reset(&mut self, limits: &Limits) {
-        self.pc = 0;
+    pub(super) fn reset(&mut self, start: Pc, limits: &Limits) {
+        self.pc = start;
         self.room = limits.depth_max;
         self.items_left = limits.items_max;
         self.calls.clear();

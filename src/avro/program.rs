@@ -234,6 +234,14 @@ impl Program {
         if limits.logical { self.within_logical() } else { self }
     }
 
+    /// Where to begin within these limits: that the root may open is known beforehand.
+    pub(super) fn start(&self, limits: &Limits) -> Pc {
+        match self.within(limits).ops.first() {
+            Some(Op::Depth { levels }) if *levels <= limits.depth_max => 1,
+            _ => 0,
+        }
+    }
+
     /// Out of the way, so that who does not ask for the level pays one branch for it.
     #[cold]
     fn within_logical(&self) -> &Self {

@@ -45,6 +45,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Validator {
     pub(super) program: Arc<Program>,
+    /// Where it begins, within the limits.
+    start: Pc,
     pub(super) limits: Limits,
     pub(super) machine: Machine,
     /// The bytes of a number that the end of a push cut, from the start of its operation.
@@ -53,7 +55,7 @@ pub struct Validator {
     /// Bytes of all pushes.
     pub(super) received: u64,
     state: State,
-    /// Where a violation was found.
+    /// What was found, of the datum that is [`Violated`](State::Violated) or of one before.
     violation: Option<Box<Violation>>,
 }
 
@@ -86,10 +88,12 @@ impl Validator {
     /// A validator for data of this program, within these limits.
     #[must_use]
     pub fn new(program: Arc<Program>, limits: Limits) -> Self {
+        let start = program.start(&limits);
         Self {
             program,
+            start,
             limits,
-            machine: Machine::new(&limits),
+            machine: Machine::new(start, &limits),
             carry: [0; CARRY],
             carried: 0,
             received: 0,
@@ -149,7 +153,7 @@ impl Validator {
     /// Takes a push whatever was before it, and however long it is.
     #[inline(never)]
     fn push_any(&mut self, bytes: &[u8]) -> Result<Step, Violation> {
-        if let Some(violation) = &self.violation {
+        if let (State::Violated, Some(violation)) = (self.state, &self.violation) {
             return Err((**violation).clone());
         }
         if self.state == State::Done {
@@ -214,12 +218,12 @@ impl Validator {
     pub fn reset(&mut self, program: &Arc<Program>) {
         if !Arc::ptr_eq(&self.program, program) {
             self.program = program.clone();
+            self.start = program.start(&self.limits);
         }
-        self.machine.reset(&self.limits);
+        self.machine.reset(self.start, &self.limits);
         self.carried = 0;
         self.received = 0;
         self.state = State::New;
-        self.violation = None;
     }
 
     /// Puts the next bytes behind a cut operation: it comes to its end, and what follows that is left for the machine
