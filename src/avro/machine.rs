@@ -14,7 +14,7 @@ mod usual;
 use super::limits::Limits;
 use super::logical::{CutDecimal, DAY_MICROS, DAY_MILLIS, UUID_LENGTH, is_uuid};
 use super::program::{Op, Pc, Program};
-use super::text::{CutText, is_utf8, skip_short_ascii, skip_text};
+use super::text::{CutText, is_utf8, skip_short_ascii};
 use super::varint::{Stop, read_int, read_long, skip_int, skip_long, skip_run};
 use super::violation::Fault;
 
@@ -172,7 +172,6 @@ impl Machine {
             };
             let rest = piece.input.get(at..).unwrap_or_default();
             (pc, left) = self.usual(piece.program, piece.limits, pc, rest);
-            (pc, left) = self.texts(piece, pc, left);
         }
         Halt::Done(piece.input.len() - left)
     }
@@ -191,21 +190,6 @@ impl Machine {
             self.take_usual::<true>(program, pc, rest)
         } else {
             self.take_usual::<false>(program, pc, rest)
-        }
-    }
-
-    /// Goes on where usual operations end at a text: one that is long, or not ASCII, is usual too, but takes a call.
-    #[inline]
-    pub(super) fn texts(&mut self, piece: &Piece<'_>, mut pc: Pc, mut left: usize) -> (Pc, usize) {
-        loop {
-            let rest = piece.input.get(piece.input.len() - left..).unwrap_or_default();
-            let behind = match piece.program.ops.get(pc as usize) {
-                Some(Op::String) => skip_text(rest),
-                Some(Op::OptionalString { null }) => usual::optional(rest, *null, skip_text),
-                _ => None,
-            };
-            let Some(behind) = behind else { return (pc, left) };
-            (pc, left) = self.usual(piece.program, piece.limits, pc + 1, behind);
         }
     }
 

@@ -16,6 +16,8 @@ fn is_long_utf8(text: &[u8]) -> bool {
 }
 
 /// What is left behind a text with its length, if it is whole and well-formed and no byte of its length is needless.
+#[cold]
+#[inline(never)]
 pub(super) fn skip_text(rest: &[u8]) -> Option<&[u8]> {
     let (length, begin) = read_long(rest, 0, true).ok()?;
     let (text, behind) = rest.get(begin..)?.split_at_checked(usize::try_from(length).ok()?)?;

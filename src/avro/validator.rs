@@ -139,7 +139,6 @@ impl Validator {
     fn go_on(&mut self, bytes: &[u8], pc: Pc, left: usize) -> Result<Step, Violation> {
         let program = self.program.within(&self.limits);
         let piece = Piece { program, limits: &self.limits, input: bytes, base: self.received };
-        let (pc, left) = self.machine.texts(&piece, pc, left);
         let halt = self.machine.run(&piece, pc, left);
         self.halted(halt, bytes, 0)
     }

@@ -4,7 +4,7 @@
 
 use super::Machine;
 use crate::avro::program::{Op, Pc, Program};
-use crate::avro::text::skip_short_ascii;
+use crate::avro::text::{skip_short_ascii, skip_text};
 use crate::avro::varint::{skip_short_int, skip_short_long};
 
 /// What an operation leaves behind it; where it cannot be taken, the loop ends. Without an option that is looked at once
@@ -28,7 +28,7 @@ impl Machine {
         while let Some(op) = program.ops.get(pc) {
             // What is left behind the operation, if it can be taken; one that goes on elsewhere does so at once.
             rest = match *op {
-                Op::String => or_break!(skip_short_ascii(rest)),
+                Op::String => or_break!(skip_usual_text(rest)),
                 Op::Long => or_break!(skip_short_long::<STRICT>(rest)),
                 Op::Int => or_break!(skip_short_int::<STRICT>(rest)),
                 Op::Skip(width) => or_break!(skip_width(rest, width.into())),
@@ -36,7 +36,7 @@ impl Machine {
                 Op::Boolean => or_break!(skip_boolean(rest)),
                 Op::Bytes => or_break!(skip_short_bytes(rest)),
                 Op::OptionalBytes { null } => or_break!(optional(rest, null, skip_short_bytes)),
-                Op::OptionalString { null } => or_break!(optional(rest, null, skip_short_ascii)),
+                Op::OptionalString { null } => or_break!(optional(rest, null, skip_usual_text)),
                 Op::OptionalLong { null } => or_break!(optional(rest, null, skip_short_long::<STRICT>)),
                 Op::OptionalInt { null } => or_break!(optional(rest, null, skip_short_int::<STRICT>)),
                 Op::OptionalSkip { null, width } => {
@@ -133,7 +133,7 @@ impl Machine {
                 }
                 Op::StringRun { next } => {
                     while self.block.left > 0 {
-                        let Some(behind) = skip_short_ascii(rest) else { return (pc as Pc, rest.len()) };
+                        let Some(behind) = skip_usual_text(rest) else { return (pc as Pc, rest.len()) };
                         rest = behind;
                         self.block.left -= 1;
                     }
@@ -186,12 +186,18 @@ impl Machine {
 
 /// What is left behind an optional value that is null, or that `present` takes.
 #[inline(always)]
-pub(super) fn optional(rest: &[u8], null: u8, present: impl FnOnce(&[u8]) -> Option<&[u8]>) -> Option<&[u8]> {
+fn optional(rest: &[u8], null: u8, present: impl FnOnce(&[u8]) -> Option<&[u8]>) -> Option<&[u8]> {
     match rest.split_first() {
         Some((index, rest)) if *index == null => Some(rest),
         Some((index, rest)) if *index == null ^ 2 => present(rest),
         _ => None,
     }
+}
+
+/// What is left behind a text, if it is whole and well-formed.
+#[inline(always)]
+fn skip_usual_text(rest: &[u8]) -> Option<&[u8]> {
+    skip_short_ascii(rest).or_else(|| skip_text(rest))
 }
 
 /// What is left behind so many bytes, if they are there.
