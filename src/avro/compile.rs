@@ -341,7 +341,7 @@ impl<'a> Layout<'a> {
         self.emit(op, site);
     }
 
-    /// Fits 16 bits: so many digits are checked and no more.
+    /// One for each number of digits up to [`DIGITS_MAX`](super::logical::DIGITS_MAX), so 16 bits count them.
     fn nines(&mut self, digits: u32) -> u16 {
         *self.nines_of.entry(digits).or_insert_with(|| {
             self.nines.push(Nines::new(digits));
@@ -349,6 +349,7 @@ impl<'a> Layout<'a> {
         })
     }
 
+    /// A size that has no place in an operation.
     fn size(&mut self, size: u64) -> u32 {
         self.sizes.push(size);
         count(self.sizes.len() - 1)
@@ -420,7 +421,8 @@ impl<'a> Layout<'a> {
             Kind::Boolean => Some(Op::BooleanRun),
             Kind::String => Some(Op::StringRun { next: 0 }),
             Kind::Float | Kind::Double | Kind::Fixed(_) => {
-                NonZeroU32::new(width.and_then(|width| u32::try_from(width).ok())?).map(Op::SkipRun)
+                let width = u32::try_from(width?).ok()?;
+                NonZeroU32::new(width).map(Op::SkipRun)
             }
             _ => None,
         }
@@ -499,7 +501,7 @@ impl<'a> Layout<'a> {
         self.patch(at, Op::Optional { null, end });
     }
 
-    /// What a reader does not take of an enum with so many symbols, or of a union with its branches there, if anything.
+    /// An enum or a union, and what a reader does not take of it, if anything.
     fn narrow(&mut self, id: NodeId, of: u32) -> Option<u32> {
         let refusals = self.refused.get(&id)?.clone();
         self.narrow.push(Narrow { of, refusals });

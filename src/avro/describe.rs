@@ -31,10 +31,10 @@ impl Validator {
         self.program.within(&self.limits)
     }
 
+    /// The bytes of an operation that may cover several fields.
     fn width(&self, pc: Pc) -> u64 {
         match self.program().ops.get(pc as usize) {
             Some(Op::Skip(width)) => (*width).into(),
-            Some(Op::SkipLarge { size }) => self.program().size(*size),
             _ => 0,
         }
     }

@@ -82,7 +82,7 @@ impl Nines {
 /// byte, so that nothing of it is kept.
 ///
 /// A number below zero is compared by its complement, which is one less than its amount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct CutDecimal {
     /// Which of the program's [`Nines`] it is compared with.
     pub(super) nines: u16,

@@ -62,7 +62,7 @@ pub(super) struct Payload {
     /// Bytes that are still to come; 0 where no payload is cut.
     pub(super) missing: u64,
     pub(super) kind: PayloadKind,
-    /// Where the operation began, and which it is.
+    /// Where a text or a decimal begins, for what shows later to be wrong with it, and the operation.
     pub(super) at: u64,
     pub(super) pc: Pc,
 }
@@ -99,7 +99,7 @@ pub(super) enum Halt {
 }
 
 impl Payload {
-    /// Takes a piece, if it is well and does not reach the end.
+    /// Takes a piece, if it is well and does not reach the end. One that is not well leaves no way to go on.
     #[inline(always)]
     pub(super) fn take_middle(&mut self, program: &Program, piece: &[u8]) -> bool {
         let here = piece.len() as u64;
@@ -196,8 +196,7 @@ impl Machine {
     /// Runs until an operation begins at or behind a position of the input: `Ok` with where it does.
     #[cold]
     pub(super) fn creep(&mut self, piece: &Piece<'_>, until: usize) -> Result<usize, Halt> {
-        let mut at = self.resume(piece)?;
-        let mut pc = self.pc;
+        let (mut pc, mut at) = (self.pc, 0);
         while at < until {
             (pc, at) = self.step(piece, pc, at)?;
         }
@@ -420,9 +419,13 @@ impl Machine {
         Ok((next, end))
     }
 
-    /// Takes what the input has of a cut payload; where the input goes on behind it.
+    /// Takes what the input has of a cut payload, if one is cut; where the input goes on behind it. `push` does the same
+    /// by itself, but for the most bytes and what follows a carried number.
     pub(super) fn resume(&mut self, piece: &Piece<'_>) -> Result<usize, Halt> {
         let Piece { program, input, .. } = *piece;
+        if self.payload.missing == 0 {
+            return Ok(0);
+        }
         if self.payload.take_middle(program, input) {
             return Err(Halt::Short(input.len()));
         }
@@ -436,6 +439,7 @@ impl Machine {
     #[cold]
     pub(super) fn payload_fault(&self) -> Halt {
         let fault = match self.payload.kind {
+            // Any bytes are taken.
             PayloadKind::Any | PayloadKind::Text(_) => Fault::Utf8Invalid,
             PayloadKind::Decimal(_) => Fault::DecimalOutOfPrecision,
         };

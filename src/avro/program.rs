@@ -31,7 +31,7 @@ pub struct Program {
     /// What decimals are compared with.
     pub(super) nines: Box<[Nines]>,
     /// The schema laid out once more, with its logical types checked, where it has such types. So whoever does not ask
-    /// for the level pays nothing for it.
+    /// for the level pays a branch for it.
     pub(super) logical: Option<Box<Program>>,
 }
 
@@ -131,7 +131,8 @@ pub(super) enum Op {
         body: Pc,
         levels: u16,
     },
-    /// A block header whose items have no byte: the block is over as soon as it is counted.
+    /// A block header whose items have no byte: the block is over as soon as it is counted. So many records open with each
+    /// item, one in the other.
     EmptyBlock {
         levels: u32,
     },
@@ -185,7 +186,7 @@ impl Op {
 /// An enum or a union of which a reader does not take all.
 #[derive(Debug)]
 pub(super) struct Narrow {
-    /// The enum's number of symbols, or the union's place in the table of branches.
+    /// Of an enum the number of symbols, of a union what [`Op::Union`] has.
     pub(super) of: u32,
     /// The indexes that are not taken.
     pub(super) refusals: Refusals,
@@ -234,7 +235,7 @@ impl Program {
         if limits.logical { self.within_logical() } else { self }
     }
 
-    /// Where to begin within these limits: that the root may open is known beforehand.
+    /// Where to begin: behind the depth of a root record, where the limits allow it, as nothing else decides that.
     pub(super) fn start(&self, limits: &Limits) -> Pc {
         match self.within(limits).ops.first() {
             Some(Op::Depth { levels }) if *levels <= limits.depth_max => 1,

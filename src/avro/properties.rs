@@ -131,6 +131,10 @@ impl Subject {
 
     fn judge<'a>(&self, limits: &Limits, chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<usize, Violation> {
         let mut validator = Validator::new(self.program.clone(), *limits);
+        let chunks: Vec<_> = chunks.into_iter().collect();
+        // What it was left in the middle of does not matter.
+        let _ = validator.push(chunks.first().map_or(&[], |first| &first[..first.len() / 2]));
+        validator.reset(&self.program);
         let mut before = 0;
         for chunk in chunks {
             if let Step::Done { consumed } = validator.push(chunk)? {

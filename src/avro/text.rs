@@ -16,7 +16,7 @@ fn is_long_utf8(text: &[u8]) -> bool {
 }
 
 /// What is left behind a text with its length, if it is whole and well-formed and no byte of its length is needless.
-#[cold]
+#[cold] // And called from the loop over usual operations, whose registers it must not cost.
 #[inline(never)]
 pub(super) fn skip_text(rest: &[u8]) -> Option<&[u8]> {
     let (length, begin) = read_long(rest, 0, true).ok()?;
@@ -58,9 +58,8 @@ static HIGH_UP_TO: [[u64; 4]; 33] = {
     masks
 };
 
-/// Whether the first so many bytes, at most 32, are ASCII; those behind may be anything. Without a branch on the length, of
-/// which
-/// neighbouring texts seldom have the same.
+/// Whether the first so many bytes, at most 32, are ASCII; those behind may be anything. Without a branch on the length,
+/// which neighbouring texts seldom share.
 #[inline(always)]
 fn is_ascii_up_to<const N: usize>(window: &[u8; N], length: usize) -> bool {
     let (words, _) = window.as_chunks::<8>();
@@ -102,7 +101,7 @@ fn last_whole(piece: &[u8]) -> usize {
 }
 
 /// Text that comes in pieces. Keeps at most the first three bytes of a character that a cut left unfinished.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CutText {
     unfinished: [u8; 4],
     length: u8,

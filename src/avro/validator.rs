@@ -55,7 +55,8 @@ pub struct Validator {
     /// Bytes of all pushes.
     pub(super) received: u64,
     state: State,
-    /// What was found, of the datum that is [`Violated`](State::Violated) or of one before.
+    /// What was found, of the datum that is [`Violated`](State::Violated) or of one before: so that a reset has nothing to
+    /// drop.
     violation: Option<Box<Violation>>,
 }
 
@@ -125,6 +126,7 @@ impl Validator {
         } else if self.state != State::New || !fits {
             return self.push_any(bytes);
         }
+        // A push may end with a payload, and does where data come byte by byte.
         let pc = self.machine.pc;
         let (pc, left) = if rest.is_empty() { (pc, 0) } else { self.machine.usual(program, &self.limits, pc, rest) };
         if self.machine.is_done(program, pc) {
@@ -140,13 +142,13 @@ impl Validator {
         let program = self.program.within(&self.limits);
         let piece = Piece { program, limits: &self.limits, input: bytes, base: self.received };
         let halt = self.machine.run(&piece, pc, left);
-        self.halted(halt, bytes, 0)
+        self.settle(halt, bytes, 0)
     }
 
     #[cold]
     fn refuse_payload(&mut self, bytes: &[u8]) -> Result<Step, Violation> {
         let halt = self.machine.payload_fault();
-        self.halted(halt, bytes, 0)
+        self.settle(halt, bytes, 0)
     }
 
     /// Takes a push whatever was before it, and however long it is.
@@ -171,7 +173,7 @@ impl Validator {
                 Ok(at) => self.machine.run(&piece, self.machine.pc, input.len() - at),
                 Err(halt) => halt,
             };
-            if let done @ Step::Done { .. } = self.halted(halt, allowed, start)? {
+            if let done @ Step::Done { .. } = self.settle(halt, allowed, start)? {
                 return Ok(done);
             }
         }
@@ -183,7 +185,7 @@ impl Validator {
 
     /// What becomes of a push that the machine ran over from `start` on.
     #[inline]
-    fn halted(&mut self, halt: Halt, bytes: &[u8], start: usize) -> Result<Step, Violation> {
+    fn settle(&mut self, halt: Halt, bytes: &[u8], start: usize) -> Result<Step, Violation> {
         let input = bytes.get(start..).unwrap_or_default();
         match halt {
             Halt::Done(end) => {
@@ -269,6 +271,7 @@ impl Validator {
         let violation = self.describe(fault, offset, scalar);
         self.violation = Some(Box::new(violation.clone()));
         self.state = State::Violated;
+        // Or `push` would go on in it.
         self.machine.payload.missing = 0;
         violation
     }

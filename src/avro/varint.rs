@@ -24,6 +24,7 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 pub(super) fn skip_short_long<const STRICT: bool>(rest: &[u8]) -> Option<&[u8]> {
     match rest.first_chunk::<8>() {
         Some(eight) => {
+            // Of what is not zero the zeros are counted in one instruction.
             let word = u64::from_le_bytes(*eight);
             let at = NonZeroU64::new(!word & HIGH)?.trailing_zeros() / 8;
             if STRICT && at > 0 && word >> (8 * at) & 0x7f == 0 {

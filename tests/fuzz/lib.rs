@@ -29,9 +29,13 @@ pub fn groups() -> Vec<Group> {
 /// How far a datum was accepted, or what is wrong with it: its fault, offset and path.
 pub type Verdict = Result<u64, Violation>;
 
-/// The verdict on bytes that come in these pieces. What was said must be said again.
+/// The verdict on bytes that come in these pieces. What was said must be said again, and what the validator was left in
+/// the middle of before does not matter.
 pub fn judge<'b>(program: &Arc<Program>, limits: Limits, pieces: impl IntoIterator<Item = &'b [u8]>) -> Verdict {
     let mut validator = Validator::new(program.clone(), limits);
+    let mut pieces = pieces.into_iter().peekable();
+    let _ = validator.push(pieces.peek().map_or(&[], |first| &first[..first.len() / 2]));
+    validator.reset(program);
     let mut consumed = 0;
     for piece in pieces {
         match validator.push(piece) {

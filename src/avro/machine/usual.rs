@@ -20,7 +20,7 @@ macro_rules! or_break {
 
 impl Machine {
     /// Takes operations as long as each is of the usual sort and lies whole in the input; where that ends, and how many
-    /// bytes are left there. Calls nothing that is not laid out in it, so that all it works on stays in registers.
+    /// bytes are left there. What it works on stays in registers: what it calls is short and takes few, or is rare.
     #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "a program has fewer operations than its schema has bytes")]
     pub(super) fn take_usual<const STRICT: bool>(&mut self, program: &Program, pc: Pc, mut rest: &[u8]) -> (Pc, usize) {
