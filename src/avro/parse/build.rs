@@ -386,8 +386,8 @@ impl<'a, 'e> Builder<'a, 'e> {
         self.scopes.get(at as usize).map_or(0, |scope| scope.file)
     }
 
-    /// A fullname: a name with a dot is one already, any other stands in the namespace around it. A dot in front puts a
-    /// name into the null namespace.
+    /// A fullname: a name with a dot is one already, any other stands in the namespace around it. A dot in front, and no
+    /// other, puts a name into the null namespace.
     fn full(&mut self, name: &str, namespace: &str, at: Json<'a>, scope: ScopeId) -> Option<Arc<str>> {
         const MAX: usize = Schema::NAMES_BYTES_MAX;
         let namespace = if name.contains('.') { "" } else { namespace };
@@ -401,7 +401,7 @@ impl<'a, 'e> Builder<'a, 'e> {
             return None;
         }
         if namespace.is_empty() {
-            return Some(name.strip_prefix('.').unwrap_or(name).into());
+            return Some(name.strip_prefix('.').filter(|name| !name.contains('.')).unwrap_or(name).into());
         }
         Some(format!("{namespace}.{name}").into())
     }

@@ -179,6 +179,10 @@ fn resolves_names() {
         // The null namespace, and Java's way back to it.
         (r#""name":"F","namespace":"""#, "F", "F"),
         (r#""name":".F""#, ".F", "F"),
+        // No way there, but a namespace that begins with a dot.
+        (r#""name":".c.F""#, ".c.F", ".c.F"),
+        (r#""name":"..F""#, "..F", "..F"),
+        (r#""name":"F","namespace":".""#, "..F", "..F"),
         // Not a primitive type, and reached by its fullname only.
         (r#""name":"int""#, "a.b.int", "a.b.int"),
         (r#""name":"record""#, "record", "a.b.record"),
