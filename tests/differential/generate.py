@@ -85,7 +85,8 @@ class Schemas:
             if isinstance(branch, list) or kind in kinds:
                 if isinstance(branch, str):
                     continue
-                wrapped = self.named({"type": "record", "fields": [{"name": "kept", "type": branch}]})
+                # What it keeps may refer to what is still open, so nothing else may refer to it.
+                wrapped = self.named({"type": "record", "fields": [{"name": "kept", "type": branch}]}, done=False)
                 kind, branch = wrapped["name"], wrapped
             kinds.add(kind)
             branches.append(branch)
