@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
 
 /// A certificate authority in memory.
@@ -88,7 +89,6 @@ pub fn issue_dev(directory: &Path, request: &DevRequest) -> Result<Vec<Issued>, 
         ca
     } else {
         let ca = DevCa::new(&request.trust_domain).map_err(|error| FileError::new(&certificate, error))?;
-        // Leaves of the CA before this one would verify no longer.
         write_pair(&certificate, &ca.certificate_pem, &key, &ca.issuer.key().serialize_pem(), true, &mut done)?;
         ca
     };
@@ -99,7 +99,9 @@ pub fn issue_dev(directory: &Path, request: &DevRequest) -> Result<Vec<Issued>, 
         let key = directory.join(format!("{namespace}-{account}.key"));
         let dns: Vec<_> = request.dns.iter().map(String::as_str).collect();
         let svid = ca.issue(&id, &dns, request.lifetime).map_err(|error| FileError::new(&certificate, error))?;
-        let renew = request.force || matches!(done.first(), Some(Issued::Written(_)));
+        // A leaf of another CA would verify no longer.
+        let is_ours = fs::read_to_string(&certificate).is_ok_and(|leaf| is_issued_by(&leaf, &ca.certificate_pem));
+        let renew = request.force || !is_ours;
         write_pair(&certificate, &svid.certificate_pem, &key, &svid.key_pem, renew, &mut done)?;
     }
     Ok(done)
@@ -171,6 +173,24 @@ fn is_of(pem: &str, common_name: &str) -> bool {
     let Ok(certificate) = CertificateDer::from_pem_slice(pem.as_bytes()) else { return false };
     let Ok((_, certificate)) = X509Certificate::from_der(&certificate) else { return false };
     certificate.subject().iter_common_name().any(|name| name.as_str() == Ok(common_name))
+}
+
+/// Whether a leaf names the key of a CA as its issuer's (RFC 5280, *Authority Key Identifier*).
+fn is_issued_by(leaf: &str, ca: &str) -> bool {
+    let id = |pem: &str, of: fn(&ParsedExtension<'_>) -> Option<Vec<u8>>| {
+        let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+        let (_, certificate) = X509Certificate::from_der(&certificate).ok()?;
+        certificate.extensions().iter().find_map(|extension| of(extension.parsed_extension()))
+    };
+    let issuer = id(leaf, |extension| match extension {
+        ParsedExtension::AuthorityKeyIdentifier(issuer) => Some(issuer.key_identifier.as_ref()?.0.to_vec()),
+        _ => None,
+    });
+    let own = id(ca, |extension| match extension {
+        ParsedExtension::SubjectKeyIdentifier(own) => Some(own.0.to_vec()),
+        _ => None,
+    });
+    own.is_some() && issuer == own
 }
 
 fn read_text(path: &Path) -> Result<String, FileError> {
@@ -281,6 +301,9 @@ pub(super) mod tests {
         assert_eq!(written(&issue(&["orders"], false)), [""; 0]);
         assert_eq!(written(&issue(&["orders", "web"], false)), ["shop-web.key", "shop-web.crt"]);
         assert_eq!(written(&issue(&["web"], true)).len(), 4);
+        // By the new CA, which did not issue the one that is there.
+        assert_eq!(written(&issue(&["web", "orders"], false)), ["shop-orders.key", "shop-orders.crt"]);
+        assert_eq!(written(&issue(&["web", "orders"], false)), [""; 0]);
         for key in ["ca.key", "shop-orders.key", "shop-web.key"] {
             let mode = fs::metadata(directory.path().join(key)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{key}");
