@@ -224,7 +224,8 @@ fn kind(ty: &str) -> &str {
 
 /// The library's own words, on one line.
 fn plain(error: &Error) -> String {
-    DefaultMessageFormatter.format_message(error).escape_debug().to_string()
+    // What it quotes is no text of Rust.
+    DefaultMessageFormatter.format_message(error).escape_debug().to_string().replace(r"\'", "'")
 }
 
 fn one_of(expected: &[&str]) -> String {

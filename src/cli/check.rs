@@ -7,7 +7,6 @@ use crate::control::config::Config;
 use crate::finding::Finding;
 use crate::identity::Role;
 use crate::wire::Programs;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -34,9 +33,8 @@ pub(super) struct Args {
 
 /// Exits with 0 where there is no error, 100 where there is one, 1 where there is no bootstrap to begin with.
 pub(super) fn run(args: &Args) -> ExitCode {
-    if let Err(error) = fs::metadata(&args.config) {
-        let file = args.config.display();
-        return output::failed(&format_args!("{file}: {error}; --config FILE names the bootstrap"));
+    if let Some(failed) = output::without_bootstrap(&args.config) {
+        return failed;
     }
     Report::of("check", check(&args.config, args.without_identity, SystemTime::now())).tell(args.format)
 }
@@ -73,6 +71,7 @@ fn believed(config: &Config, snapshot: &Snapshot, now: SystemTime) -> Option<Fin
 mod tests {
     use super::*;
     use crate::identity::dev::{DevRequest, issue_dev};
+    use std::fs;
     use std::time::Duration;
 
     const BOOTSTRAP: &str = "\
@@ -155,6 +154,7 @@ spec:
             &more,
             &["answers-unjudged policy.d/more.yaml", "route-tie policy.d/orders.yaml", unjudged],
         );
+        check("policy.d/orders.yaml", "", &["policy-empty policy.d"]);
         check("schemas/order.1.avsc", r#""lang""#, &["schema-invalid schemas/order.1.avsc"]);
         check("certs/shop-orders.key", "", &["file-unusable certs/shop-orders.key"]);
     }

@@ -1,6 +1,8 @@
 //! How commands speak: results to stdout, failures in one line to stderr.
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// For whom a result is written.
@@ -20,6 +22,12 @@ pub(super) fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Exi
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failed(&error),
         _ => ExitCode::SUCCESS,
     }
+}
+
+/// Where there is no bootstrap, says so.
+pub(super) fn without_bootstrap(path: &Path) -> Option<ExitCode> {
+    let error = fs::metadata(path).err()?;
+    Some(failed(&format_args!("{}: {error}; --config FILE names the bootstrap", path.display())))
 }
 
 /// Says in one line why a command failed.

@@ -1,5 +1,6 @@
 //! `avrogate run`: the sidecar, from its configuration to SIGTERM; SIGHUP has it look at its inputs.
 
+use super::output::without_bootstrap;
 use crate::control::config::Config;
 use crate::sidecar::{Sidecar, StartError};
 use crate::telemetry::tracing::{Format, init};
@@ -34,12 +35,18 @@ pub(super) struct Args {
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(args: &Args) -> ExitCode {
+    if let Some(failed) = without_bootstrap(&args.config) {
+        return failed;
+    }
     if let Err(error) = init(args.log_format) {
         eprintln!("avrogate: {error}");
         return ExitCode::FAILURE;
     }
     match start(args).and_then(|sidecar| until_told(sidecar).map_err(|error| StartError::Io("cannot wait", error))) {
-        Ok(true) => ExitCode::SUCCESS,
+        Ok(true) => {
+            tracing::info!("ended");
+            ExitCode::SUCCESS
+        }
         Ok(false) => {
             tracing::warn!("ended by force: requests were still open when the grace period was over");
             ExitCode::SUCCESS
@@ -78,7 +85,7 @@ fn until_told(sidecar: Sidecar) -> io::Result<bool> {
             tokio::select! {
                 _ = terminate.recv() => {
                     let delay = sidecar.retire();
-                    tracing::info!(signal = "SIGTERM", ?delay, "retiring: whoever has not heard is still taken");
+                    tracing::info!(signal = "SIGTERM", ?delay, "stopping: new callers are still taken");
                     // Whoever says it again is in a hurry.
                     let again = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } };
                     let _ = timeout(delay, again).await;

@@ -1,6 +1,6 @@
 //! One generation of everything that decides on a request: loaded whole, never mixed with another.
 
-use super::config::{Config, Protocol};
+use super::config::{Config, IdentityConfig, Protocol};
 use super::files::policy_files;
 use crate::finding::Finding;
 use crate::identity::{FileError, ServerTls, Svid, TrustBundles};
@@ -8,6 +8,7 @@ use crate::policy::{Policy, Settings};
 use crate::registry;
 use crate::wire::{Programs, Schemas};
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -75,11 +76,19 @@ impl Snapshot {
         config: &Config,
         programs: &Programs,
     ) -> Result<(Policy, Arc<Schemas>, Vec<Finding>), Vec<Finding>> {
-        let schemas = Arc::new(registry::load(&config.schemas.directory, programs)?);
-        let files = policy_files(&config.policy)?;
+        let directory = &config.schemas.directory;
+        let schemas = registry::load(directory, programs)
+            .map_err(|findings| named_by("schemas.directory", directory, findings))
+            .map(Arc::new)?;
+        let files = policy_files(&config.policy).map_err(|findings| named_by("policy", &config.policy, findings))?;
         let settings = Settings { held_bytes_max: config.limits.held_bytes, ..Settings::default() };
         let (policy, mut warnings) = Policy::compile(&files, &config.trust_domains(), &schemas, &settings, programs)?;
         warnings.extend(break_glass(config));
+        if policy.routes().is_empty() {
+            let message = "there is no route, so that every request is refused as `route_unknown`";
+            warnings
+                .push(Finding::of_file("policy-empty", config.policy.display().to_string(), message).into_warning());
+        }
         if let Some(route) =
             policy.routes().iter().find(|route| route.upgrade && config.service.protocol == Protocol::H2c)
         {
@@ -95,8 +104,8 @@ impl Snapshot {
 fn identity(config: &Config) -> Result<(ServerTls, Svid), Vec<Finding>> {
     let identity = &config.identity;
     let mut findings = Vec::new();
-    let svid = keep(Svid::load(&identity.certificate, &identity.key), &mut findings);
-    let bundles = keep(TrustBundles::load(&identity.trust_bundles, &identity.crls), &mut findings);
+    let svid = keep(Svid::load(&identity.certificate, &identity.key), identity, &mut findings);
+    let bundles = keep(TrustBundles::load(&identity.trust_bundles, &identity.crls), identity, &mut findings);
     let (Some(svid), Some(bundles)) = (svid, bundles) else { return Err(findings) };
     match ServerTls::new(&svid, Arc::new(bundles)) {
         Ok(tls) => Ok((tls, svid)),
@@ -130,10 +139,27 @@ fn not_valid(svid: &Svid, config: &Config) -> Option<Finding> {
     (!svid.is_valid_at(now)).then(finding)
 }
 
-fn keep<T>(loaded: Result<T, FileError>, findings: &mut Vec<Finding>) -> Option<T> {
-    loaded
-        .map_err(|error| {
-            findings.push(Finding::of_file("file-unusable", error.path.display().to_string(), error.what));
-        })
-        .ok()
+fn keep<T>(loaded: Result<T, FileError>, identity: &IdentityConfig, findings: &mut Vec<Finding>) -> Option<T> {
+    let unusable = |FileError { path, what }: FileError| {
+        let key = match &path {
+            path if *path == identity.certificate => "certificate",
+            path if *path == identity.key => "key",
+            path if identity.crls.contains(path) => "crls",
+            _ => "trustBundles",
+        };
+        Finding::of_file("file-unusable", path.display().to_string(), what).help(format!(
+            "`identity.{key}` of the bootstrap names it; to develop with, `avrogate certs dev` makes certificates"
+        ))
+    };
+    loaded.map_err(|error| findings.push(unusable(error))).ok()
+}
+
+/// Says of a file or directory that cannot be read which key of the bootstrap names it.
+fn named_by(key: &str, path: &Path, findings: Vec<Finding>) -> Vec<Finding> {
+    let file = path.display().to_string();
+    let named = |finding: Finding| match *finding.file == *file && finding.help.is_none() {
+        true => finding.help(format!("`{key}` of the bootstrap names it")),
+        false => finding,
+    };
+    findings.into_iter().map(named).collect()
 }

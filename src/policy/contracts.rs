@@ -58,8 +58,8 @@ impl Compiler<'_> {
             );
             self.findings.push(finding.help("select exactly one version of one subject"));
         }
-        if wanted == [Framing::Confluent] {
-            self.without_id(file, selector, &schemas);
+        if wanted.contains(&Framing::Confluent) {
+            self.without_id(file, selector, &schemas, wanted.len() > 1);
         }
         let readings = reader.map(|reader| self.readings(file, reader, &schemas)).unwrap_or_default();
         let codings = self.codings(file, codings);
@@ -68,13 +68,20 @@ impl Compiler<'_> {
         Arc::new(Contract { framings, schemas, readings, codings, limits, on_invalid })
     }
 
-    /// Schemas that no body of a Confluent framing can name.
-    fn without_id(&mut self, file: &Arc<str>, selector: &Spanned<Selector>, schemas: &SchemaSet) {
+    /// Schemas that no body of a Confluent framing can name. Where another framing can name them, only if there are no
+    /// others.
+    fn without_id(
+        &mut self,
+        file: &Arc<str>,
+        selector: &Spanned<Selector>,
+        schemas: &SchemaSet,
+        or_named_otherwise: bool,
+    ) {
         let published = schemas.as_slice().iter().map(|index| self.catalogue.get(*index));
         let nameless = |published: &&PublishedSchema| published.ids.is_empty();
         let nameless: Vec<_> =
             published.filter(nameless).map(|one| format!("{} version {}", one.subject, one.version)).collect();
-        if !nameless.is_empty() {
+        if !nameless.is_empty() && (!or_named_otherwise || nameless.len() == schemas.as_slice().len()) {
             let message = format!("no Confluent body can name a schema without registry id: {}", nameless.join(", "));
             let finding = Finding::warning("schema-nameless", file, selector, message);
             self.findings.push(finding.help("give its `ids` in the catalogue"));

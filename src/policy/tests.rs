@@ -411,6 +411,10 @@ fn every_finding_has_its_place() {
     check(&takes("{validation: None, contentCodings: [gzip]}"), &["10:16: validation-beside-contract"]);
     check(&takes("{validation: None, reader: [orders-value@1]}"), &["10:16: validation-beside-contract"]);
     check(&takes("{framing: [Confluent], schemas: {subjects: [accepted-value]}}"), &["10:48: schema-nameless"]);
+    let both =
+        |subjects: &str| takes(&format!("{{framing: [Confluent, SingleObject], schemas: {{subjects: [{subjects}]}}}}"));
+    check(&both("accepted-value"), &["10:62: schema-nameless"]);
+    check(&both("accepted-value, orders-value"), &[]);
     check(&takes("{framing: [Confluent], schemas: {subjects: [old-value]}}"), &["10:60: schema-retired"]);
     check(&with(""), &["6:13: answers-unjudged"]);
 }

@@ -9,6 +9,8 @@ use script::Script;
 use stage::Stage;
 use std::error::Error;
 use std::process::ExitCode;
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What the demo does after its callers have been.
 #[derive(Debug, clap::Args)]
@@ -48,7 +50,10 @@ fn play(args: &Args) -> Result<bool, Box<dyn Error>> {
     let as_stated = runtime.block_on(script.play(&stage))?;
     if args.serve {
         stage.print_commands(script.bodies())?;
-        runtime.block_on(tokio::signal::ctrl_c())?;
+        runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! { told = ctrl_c() => told, _ = terminate.recv() => Ok(()) }
+        })?;
     }
     stage.strike(!args.serve)?;
     Ok(as_stated)
