@@ -83,7 +83,7 @@ reasons! {
         "CONNECT and TRACE are refused on every route.";
     /// An Upgrade, to websocket or h2c say, that the route does not let pass.
     UpgradeRefused: "upgrade_refused", 501, 12, final, "Upgrade refused",
-        "Nothing unvalidated may tunnel, but where a route says `upgrade: Allow`: send plain requests.";
+        "Only a route with `upgrade: Allow` may become a tunnel: send plain requests.";
     /// A Transfer-Encoding other than one final `chunked`.
     TransferCodingRefused: "transfer_coding_refused", 501, 12, final, "Transfer coding refused",
         "Send Content-Length, or a Transfer-Encoding of exactly `chunked`.";
@@ -98,7 +98,7 @@ reasons! {
         "Ask the service's owner for a route of this method and path; `avrogate policy explain` shows what is there.";
     /// No rule allows the caller, or one denies it.
     PolicyDenied: "policy_denied", 403, 7, final, "Denied by policy",
-        "Ask the service's owner to allow this identity; the decision log names the rule.";
+        "Ask the service's owner to allow this identity.";
     /// The route wants a token and there is none.
     TokenMissing: "token_missing", 401, 16, final, "Token missing",
         "Send a bearer token that the policy accepts.";
@@ -110,7 +110,7 @@ reasons! {
         "Send again after Retry-After.";
     /// A body on a route whose contract has none.
     BodyUnexpected: "body_unexpected", 415, 3, final, "Unexpected body",
-        "This route takes no body: send none.";
+        "Send no body.";
     /// More bytes than the contract allows.
     BodyTooLarge: "body_too_large", 413, 8, final, "Body too large",
         "Send a smaller body, or ask the service's owner for a larger maxBodyBytes.";

@@ -1,6 +1,6 @@
 //! The command line: what a person or a pipeline runs.
 //!
-//! Exit codes: 0 done, 1 failure, 2 usage, 100 findings.
+//! Exit codes: 0 done, 1 failure, 2 usage, 100 what was judged is wrong.
 
 mod certs;
 mod check;
@@ -32,7 +32,7 @@ Examples:
   avrogate run                     runs it, from ./avrogate.yaml
   avrogate help policy test        says more of a command
 
-Exit status: 0 done, 1 failure, 2 usage, 100 findings."
+Exit status: 0 done, 1 failure, 2 usage, 100 what was judged is wrong."
 )]
 struct Cli {
     #[command(subcommand)]

@@ -193,7 +193,7 @@ pub struct Timeouts {
     /// A request's body, until its verdict: 30 s.
     #[serde(serialize_with = "as_time_span")]
     pub body: Duration,
-    /// What a body brings in this time says how fast it is; the first is its grace: 5 s.
+    /// The time over which a body's rate is measured, first at the end of one: 5 s.
     #[serde(serialize_with = "as_time_span")]
     pub body_window: Duration,
     /// Room among the bytes that may be held: 1 s.

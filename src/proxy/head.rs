@@ -64,7 +64,7 @@ pub(crate) fn check(head: &request::Parts, limits: HeadLimits, said_length: bool
     }
     check_size(&head.headers, limits)?;
     if head.method == Method::CONNECT || head.method == Method::TRACE || head.method.as_str().len() > METHOD_MAX {
-        return Err(Refusal::new(Reason::MethodRefused, "this method is refused on every route"));
+        return Err(Refusal::new(Reason::MethodRefused, "this method is refused"));
     }
     let upgrade = check_upgrade(head)?;
     check_transfer_encoding(&head.headers)?;

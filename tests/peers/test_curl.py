@@ -120,7 +120,7 @@ REFUSED = {
         {"path": "/healthz", "body": LONG, "options": ["-X", "GET"]},
         415,
         "body_unexpected",
-        "This route takes no body: send none",
+        "this route takes no body. Send no body",
     ),
     "long and unknown": (
         {"path": "/v3/orders", "body": LONG},
