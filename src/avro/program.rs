@@ -38,8 +38,8 @@ pub struct Program {
 /// The index of an operation.
 pub(super) type Pc = u32;
 
-/// One step of the validator: eight bytes, as an index into such is no arithmetic to a processor. What has no place in that
-/// stands in one of the program's tables.
+/// One step of the validator, in eight bytes: a processor finds one of those by its index in one instruction. What has no
+/// place in them stands in one of the program's tables.
 ///
 /// `levels` counts the record, array or map that opens, and the records laid out around it since the innermost call,
 /// array or map: depth that no stack shows. A value without bytes is no operation but that of its depth: all records in
