@@ -224,8 +224,12 @@ fn kind(ty: &str) -> &str {
 
 /// The library's own words, on one line.
 fn plain(error: &Error) -> String {
-    // What it quotes is no text of Rust.
-    DefaultMessageFormatter.format_message(error).escape_debug().to_string().replace(r"\'", "'")
+    let escaped = |char: char| match char {
+        // What it quotes is no text of Rust.
+        '\'' | '"' => char.to_string(),
+        _ => char.escape_debug().to_string(),
+    };
+    DefaultMessageFormatter.format_message(error).chars().map(escaped).collect()
 }
 
 fn one_of(expected: &[&str]) -> String {

@@ -70,7 +70,7 @@ const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const BACKDATED: Duration = Duration::from_secs(300);
 
 /// Writes `ca.crt`, `ca.key` and `<namespace>-<service account>.crt` and `.key` of each workload into a directory.
-/// What is there stays, unless forced; a CA that is there issues the rest.
+/// What is there stays, unless forced or of a CA that was replaced; a CA that is there issues the rest.
 ///
 /// # Errors
 /// Where a file cannot be read or written, or a name makes no SPIFFE ID.
@@ -99,9 +99,10 @@ pub fn issue_dev(directory: &Path, request: &DevRequest) -> Result<Vec<Issued>, 
         let key = directory.join(format!("{namespace}-{account}.key"));
         let dns: Vec<_> = request.dns.iter().map(String::as_str).collect();
         let svid = ca.issue(&id, &dns, request.lifetime).map_err(|error| FileError::new(&certificate, error))?;
-        // A leaf of another CA would verify no longer.
-        let is_ours = fs::read_to_string(&certificate).is_ok_and(|leaf| is_issued_by(&leaf, &ca.certificate_pem));
-        let renew = request.force || !is_ours;
+        // Leaves of the CA before this one would verify no longer.
+        let is_new = matches!(done.first(), Some(Issued::Written(_)));
+        let is_earlier = || read_text(&certificate).is_ok_and(|leaf| is_of_earlier_ca(&leaf, &ca.certificate_pem));
+        let renew = request.force || is_new || is_earlier();
         write_pair(&certificate, &svid.certificate_pem, &key, &svid.key_pem, renew, &mut done)?;
     }
     Ok(done)
@@ -175,22 +176,21 @@ fn is_of(pem: &str, common_name: &str) -> bool {
     certificate.subject().iter_common_name().any(|name| name.as_str() == Ok(common_name))
 }
 
-/// Whether a leaf names the key of a CA as its issuer's (RFC 5280, *Authority Key Identifier*).
-fn is_issued_by(leaf: &str, ca: &str) -> bool {
-    let id = |pem: &str, of: fn(&ParsedExtension<'_>) -> Option<Vec<u8>>| {
-        let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
-        let (_, certificate) = X509Certificate::from_der(&certificate).ok()?;
-        certificate.extensions().iter().find_map(|extension| of(extension.parsed_extension()))
-    };
-    let issuer = id(leaf, |extension| match extension {
-        ParsedExtension::AuthorityKeyIdentifier(issuer) => Some(issuer.key_identifier.as_ref()?.0.to_vec()),
+/// Whether a leaf is of a CA of the same name but with another key (RFC 5280, *Authority Key Identifier*).
+fn is_of_earlier_ca(leaf: &str, ca: &str) -> bool {
+    let read = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).ok();
+    let (Some(leaf), Some(ca)) = (read(leaf), read(ca)) else { return false };
+    let parsed = (X509Certificate::from_der(&leaf), X509Certificate::from_der(&ca));
+    let (Ok((_, leaf)), Ok((_, ca))) = parsed else { return false };
+    let issuer = leaf.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(issuer) => issuer.key_identifier.as_ref(),
         _ => None,
     });
-    let own = id(ca, |extension| match extension {
-        ParsedExtension::SubjectKeyIdentifier(own) => Some(own.0.to_vec()),
+    let own = ca.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(own) => Some(own),
         _ => None,
     });
-    own.is_some() && issuer == own
+    leaf.issuer() == ca.subject() && issuer != own
 }
 
 fn read_text(path: &Path) -> Result<String, FileError> {
@@ -304,6 +304,16 @@ pub(super) mod tests {
         // By the new CA, which did not issue the one that is there.
         assert_eq!(written(&issue(&["web", "orders"], false)), ["shop-orders.key", "shop-orders.crt"]);
         assert_eq!(written(&issue(&["web", "orders"], false)), [""; 0]);
+        // Nobody's own is touched.
+        let theirs = directory.path().join("shop-web.crt");
+        fs::write(&theirs, "theirs").unwrap();
+        assert_eq!(written(&issue(&["web"], false)), [""; 0]);
+        fs::write(
+            &theirs,
+            ca("other").issue(&"spiffe://other/a".parse().unwrap(), &[], CA_LIFETIME).unwrap().certificate_pem,
+        )
+        .unwrap();
+        assert_eq!(written(&issue(&["web"], false)), [""; 0]);
         for key in ["ca.key", "shop-orders.key", "shop-web.key"] {
             let mode = fs::metadata(directory.path().join(key)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{key}");
